@@ -1,0 +1,57 @@
+# Everything a newcomer needs is `make demo` and `make test`; `make help` lists the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check format lock test-engines test-quality bench-retrieval clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+# The stamps stand for an environment that holds exactly what the lock file says.
+$(VENV)/run.stamp: requirements/run.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make demo PYTHON=python3.12"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+demo: $(VENV)/run.stamp  ## index docs/samples, answer two questions, keep serving (ARGS=--once: stop by itself)
+	@exec $(BIN)/python -m cli.demo $(ARGS)
+
+run: $(VENV)/run.stamp  ## serve with what the environment sets (HOST, PORT, DATA_DIR, QDRANT_URL, LLM_MODE, …)
+	@exec $(BIN)/python -m backend $(ARGS)
+
+test: $(VENV)/dev.stamp  ## the fast tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp  ## format, lint, types, import rules, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q
+
+format: $(VENV)/dev.stamp  ## let ruff format and mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test-engines: $(VENV)/dev.stamp  ## tests on the real chat model (fetches it once)
+	$(BIN)/python -m cli.models pull
+	$(BIN)/python -m pytest -m engine $(ARGS)
+
+lock: $(VENV)/dev.stamp  ## renew the lock files from pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+        --no-emit-index-url --no-emit-find-links
+
+clean:  ## remove the environment and caches (not data/)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
