@@ -1,0 +1,163 @@
+"""What a collection holds: settings, payloads, fingerprint; the same for Edge and server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from backend.core.errors import ConfigurationError
+from backend.core.types import (
+    Chunk,
+    DocType,
+    DocumentRecord,
+    DocumentVersion,
+    StoredChunk,
+)
+
+Payload = dict[str, Any]
+
+DENSE = "dense"
+BM25 = "bm25"
+KEYWORD_FIELDS = ("space_id", "doc_id", "version", "doc_type")
+RECORD_FIELDS = ("kind", "space_id", "state", "contents")
+
+
+@dataclass(frozen=True, slots=True)
+class HnswSettings:
+    m: int = 16
+    ef_construct: int = 128
+    full_scan_threshold_kb: int = 10_000
+    indexing_threads: int = 1
+
+
+def point_id(*parts: object) -> str:
+    """The same parts always give the same id, so that writing twice changes nothing."""
+    return str(uuid5(NAMESPACE_URL, "\x1f".join(str(part) for part in parts)))
+
+
+def chunk_payload(record: DocumentRecord, version: DocumentVersion, chunk: Chunk) -> Payload:
+    """Without ``space_id``: a chunk is in no space, hence in no search, until it is committed."""
+    return {
+        "doc_id": record.doc_id,
+        "version": version.version,
+        "source": record.source,
+        "doc_type": version.doc_type.value,
+        "index": chunk.index,
+        "text": chunk.text,
+        "start": chunk.start,
+        "end": chunk.end,
+        "tokens": chunk.token_count,
+        "page": chunk.page,
+        "headings": list(chunk.heading_path),
+    }
+
+
+def stored_chunk(payload: Mapping[str, Any]) -> StoredChunk:
+    return StoredChunk(
+        payload["doc_id"],
+        payload["source"],
+        DocType(payload["doc_type"]),
+        Chunk(
+            payload["index"],
+            payload["text"],
+            payload["start"],
+            payload["end"],
+            payload["tokens"],
+            payload["page"],
+            tuple(payload["headings"]),
+        ),
+    )
+
+
+def record_payload(record: DocumentRecord) -> Payload:
+    finished = record.pending is None and not record.deleting
+    return {
+        "kind": "document",
+        "state": "ready" if finished else "unfinished",
+        "doc_id": record.doc_id,
+        "space_id": record.space_id,
+        "source": record.source,
+        "deleting": record.deleting,
+        "contents": [
+            version.content_sha256 for version in (record.live, record.pending) if version
+        ],
+        "live": _version_payload(record.live),
+        "pending": _version_payload(record.pending),
+    }
+
+
+def stored_record(payload: Mapping[str, Any]) -> DocumentRecord:
+    return DocumentRecord(
+        payload["doc_id"],
+        payload["space_id"],
+        payload["source"],
+        _version(payload.get("live")),
+        _version(payload.get("pending")),
+        payload["deleting"],
+    )
+
+
+def _version_payload(version: DocumentVersion | None) -> Payload | None:
+    if version is None:
+        return None
+    return {
+        "version": version.version,
+        "content_sha256": version.content_sha256,
+        "size_bytes": version.size_bytes,
+        "doc_type": version.doc_type.value,
+        "doc_type_origin": version.doc_type_origin,
+        "format": version.format,
+        "chunks": version.chunks,
+        "pages": version.pages,
+        "language": version.language,
+        "tokens": version.tokens,
+        "title": version.title,
+        "warnings": list(version.warnings),
+        "created_at": version.created_at and version.created_at.isoformat(),
+    }
+
+
+def _version(payload: Mapping[str, Any] | None) -> DocumentVersion | None:
+    if payload is None:
+        return None
+    created = payload["created_at"]
+    return DocumentVersion(
+        version=payload["version"],
+        content_sha256=payload["content_sha256"],
+        size_bytes=payload["size_bytes"],
+        doc_type=DocType(payload["doc_type"]),
+        doc_type_origin=payload["doc_type_origin"],
+        format=payload["format"],
+        chunks=payload["chunks"],
+        pages=payload["pages"],
+        language=payload["language"],
+        tokens=payload["tokens"],
+        title=payload["title"],
+        warnings=tuple(payload["warnings"]),
+        created_at=datetime.fromisoformat(created) if created else None,
+    )
+
+
+# --- the collection's fingerprint --------------------------------------------------------------
+
+META_ID = point_id("meta")
+
+
+def meta_payload(fingerprint: str) -> Payload:
+    return {"kind": "meta", "fingerprint": fingerprint}
+
+
+def check_fingerprint(stored: Mapping[str, Any] | None, expected: str, where: str) -> None:
+    """
+    Raises:
+        ConfigurationError: the vectors in the store were made by another embedding model.
+    """
+    if stored is not None and stored["fingerprint"] != expected:
+        raise ConfigurationError(
+            f"The store at {where} was filled by the embedding model {stored['fingerprint']!r}, "
+            f"but this backend is set up for {expected!r}. Set the embedding variables (EMBED_*) "
+            "back, or point DATA_DIR or QDRANT_COLLECTION_PREFIX at a new place and index again."
+        )
