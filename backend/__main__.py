@@ -1,0 +1,68 @@
+"""``python -m backend``: serve with what the environment sets."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+import uvicorn
+
+from backend.app import create_app
+from backend.core.errors import ConfigurationError
+from backend.settings import load_settings
+from backend.telemetry.logging import configure_logging
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m backend", description=__doc__)
+    parser.add_argument(
+        "--stop-with-stdin",
+        action="store_true",
+        help="stop when standard input ends: whoever started this process is gone",
+    )
+    arguments = parser.parse_args()
+    try:
+        settings, warnings = load_settings()
+    except ConfigurationError as error:
+        print(f"Configuration error:\n{error}", file=sys.stderr)  # noqa: T201 - no log yet
+        return 2
+    configure_logging(settings.log_level, settings.log_format)
+    for warning in warnings:
+        log.warning(warning)
+    if arguments.stop_with_stdin:
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, tuple(warnings)),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    # uvicorn raises the signal again when it has shut down in order; then all is done.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _nothing_more)
+    server.run()
+    return 0 if server.started else 3
+
+
+def _nothing_more(number: int, frame: FrameType | None) -> None:
+    log.info("stopped", extra={"signal": signal.Signals(number).name})
+
+
+def _stop_at_end_of_input() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

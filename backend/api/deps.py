@@ -1,0 +1,44 @@
+"""What the handlers work with; built by the wiring, kept on the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from backend.core.errors import NotReady
+from backend.services.ask import Answerer
+from backend.services.documents import Documents
+from backend.services.health import HealthChecker
+from backend.services.ingest import Ingestor
+from backend.services.retrieve import CachedRetriever
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    upload_limit_bytes: int
+    default_top_k: int
+    max_top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    ingestor: Ingestor
+    documents: Documents
+    retriever: CachedRetriever
+    answerer: Answerer
+    health: HealthChecker
+    limits: Limits
+    uploads: Path  # temporary files, on the same filesystem as the originals
+
+
+def services(request: Request) -> Services:
+    found: Services | None = getattr(request.app.state, "services", None)
+    if found is None:
+        raise NotReady("The backend is starting.", retry_after_s=1)
+    return found
+
+
+Injected = Annotated[Services, Depends(services)]

@@ -1,0 +1,74 @@
+"""POST /ingest: a file into a space."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Form, UploadFile
+
+from backend.api.deps import Injected
+from backend.api.schemas import IngestResponse
+from backend.core.doc_types import parse_doc_type
+from backend.core.errors import InvalidRequest, TooLarge
+from backend.services.ingest import Upload
+
+router = APIRouter(tags=["documents"])
+
+_BLOCK_BYTES = 1024 * 1024
+
+
+@router.post("/ingest")
+async def ingest(
+    services: Injected,
+    file: UploadFile,
+    space_id: Annotated[str, Form()],
+    doc_type: Annotated[str | None, Form(description="empty: by folder, else guessed")] = None,
+    source: Annotated[
+        str | None, Form(description="path within its folder; empty: the file's name")
+    ] = None,
+    generate_summary: Annotated[bool, Form()] = False,
+) -> IngestResponse:
+    """Parse, chunk, embed and index a file. The same file again changes nothing; a changed file
+    under the same `source` replaces the old version once the new one is whole."""
+    if generate_summary:
+        raise InvalidRequest("generate_summary is not available in this version.")
+    kind = parse_doc_type(doc_type) if doc_type else None
+    upload = await asyncio.to_thread(
+        _receive, file.file, services.uploads, services.limits.upload_limit_bytes
+    )
+    result = await services.ingestor.ingest(
+        upload, space_id=space_id, source=source or file.filename or "", doc_type=kind
+    )
+    return IngestResponse.of_result(result)
+
+
+def _receive(file: BinaryIO, folder: Path, limit_bytes: int) -> Upload:
+    """Copy to a place of ours, hashing on the way.
+
+    Raises:
+        TooLarge: over the limit; nothing is left behind.
+    """
+    digest, size = hashlib.sha256(), 0
+    handle, name = tempfile.mkstemp(dir=folder, prefix="upload-")
+    path = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as copy:
+            while block := file.read(_BLOCK_BYTES):
+                size += len(block)
+                if size > limit_bytes:
+                    raise TooLarge(
+                        f"The file is larger than {limit_bytes} bytes (INGEST_MAX_FILE_BYTES).",
+                        setting="INGEST_MAX_FILE_BYTES",
+                        limit=limit_bytes,
+                    )
+                digest.update(block)
+                copy.write(block)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return Upload(path, digest.hexdigest(), size)

@@ -1,0 +1,327 @@
+"""Requests and responses as JSON. They stop here; the services know only ``core.types``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.core.citations import Citation
+from backend.core.types import DocType, DocumentRecord, DocumentVersion, ListRank, ScoredChunk
+from backend.services.ask import Answer, ContextUse, Source
+from backend.services.documents import DocumentView
+from backend.services.health import Health
+from backend.services.ingest import IngestResult
+
+MAX_QUESTION_CHARS = 4000
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- ingest and documents ----------------------------------------------------------------------
+
+
+class DocumentOut(_Model):
+    doc_id: str
+    source: str
+    space_id: str
+    state: Literal["ready", "pending", "updating", "deleting"]
+    doc_type: DocType
+    doc_type_origin: Literal["given", "folder", "guessed"]
+    format: str
+    title: str | None
+    pages: int | None
+    language: str
+    tokens: int = Field(description="tokens of the embedding model")
+    chunks_indexed: int
+    chunks_total: int
+    size_bytes: int
+    content_sha256: str
+    warnings: tuple[str, ...]
+    created_at: datetime | None
+    summary_pending: bool = False
+
+    @classmethod
+    def of(cls, view: DocumentView) -> DocumentOut:
+        record = view.record
+        shown = record.live or record.pending
+        if shown is None:
+            raise ValueError(f"record {record.doc_id} has no version")
+        indexed = shown.chunks if record.live else (view.chunks_done or 0)
+        return cls(
+            doc_id=record.doc_id,
+            source=record.source,
+            space_id=record.space_id,
+            state=_state(record),
+            chunks_indexed=indexed,
+            chunks_total=shown.chunks,
+            **_facts(shown),
+        )
+
+
+def _facts(version: DocumentVersion) -> dict[str, object]:
+    names = (
+        "doc_type doc_type_origin format title pages language tokens size_bytes content_sha256 "
+        "warnings created_at"
+    )
+    return {name: getattr(version, name) for name in names.split()}
+
+
+def _state(record: DocumentRecord) -> Literal["ready", "pending", "updating", "deleting"]:
+    if record.deleting:
+        return "deleting"
+    if record.pending is None:
+        return "ready"
+    return "updating" if record.live else "pending"
+
+
+class IngestResponse(DocumentOut):
+    unchanged: bool = Field(description="the same file was there already; nothing was done")
+    replaced: bool = Field(description="an older version under this source was replaced")
+    seconds: float
+
+    @classmethod
+    def of_result(cls, result: IngestResult) -> IngestResponse:
+        document = DocumentOut.of(DocumentView(result.record))
+        return cls(
+            **document.model_dump(),
+            unchanged=result.unchanged,
+            replaced=result.replaced,
+            seconds=round(result.seconds, 4),
+        )
+
+
+class DocumentList(_Model):
+    space_id: str
+    total: int
+    documents: list[DocumentOut]
+
+
+class Deleted(_Model):
+    doc_id: str
+    source: str
+    space_id: str
+    deleted: Literal[True] = True
+
+
+# --- search ------------------------------------------------------------------------------------
+
+
+class Rank(_Model):
+    rank: int
+    score: float
+
+
+class SearchHit(_Model):
+    doc_id: str
+    source: str
+    doc_type: DocType
+    chunk_index: int
+    page: int | None
+    heading: str | None
+    char_start: int
+    char_end: int
+    text: str
+    score: float
+    dense: Rank | None
+    bm25: Rank | None
+
+    @classmethod
+    def of(cls, scored: ScoredChunk) -> SearchHit:
+        stored, chunk = scored.stored, scored.stored.chunk
+        return cls.model_construct(
+            doc_id=stored.doc_id,
+            source=stored.source,
+            doc_type=stored.doc_type,
+            chunk_index=chunk.index,
+            page=chunk.page,
+            heading=_heading(chunk.heading_path),
+            char_start=chunk.start,
+            char_end=chunk.end,
+            text=chunk.text,
+            score=scored.score,
+            dense=_rank(scored.ranks.get("dense")),
+            bm25=_rank(scored.ranks.get("bm25")),
+        )
+
+
+def _heading(path: Sequence[str]) -> str | None:
+    return " > ".join(path) or None
+
+
+def _rank(rank: ListRank | None) -> Rank | None:
+    return Rank(rank=rank.rank, score=rank.score) if rank else None
+
+
+class SearchResponse(_Model):
+    q: str
+    space_id: str
+    results: list[SearchHit]
+    cached: bool
+    timings: dict[str, float] = Field(description="seconds by stage")
+
+
+# --- ask ---------------------------------------------------------------------------------------
+
+
+class AskBody(_Model):
+    q: str = Field(min_length=1, max_length=MAX_QUESTION_CHARS)
+    space_id: str
+    top_k: int | None = Field(None, ge=1)
+    doc_types: tuple[DocType, ...] = ()
+    mode: Literal["normal", "auto", "summarize", "detailed"] = "normal"
+    stream: bool = False
+
+
+class SourceOut(_Model):
+    n: int = Field(description="the number the answer's [n] means")
+    doc_id: str
+    source: str
+    doc_type: DocType
+    chunk_index: int
+    page: int | None
+    heading: str | None
+    score: float
+    cited: bool
+
+    @classmethod
+    def of(cls, source: Source) -> SourceOut:
+        return cls(n=source.n, cited=source.cited, **_place(source.scored))
+
+
+def _place(scored: ScoredChunk) -> dict[str, object]:
+    stored = scored.stored
+    return {
+        "doc_id": stored.doc_id,
+        "source": stored.source,
+        "doc_type": stored.doc_type,
+        "chunk_index": stored.chunk.index,
+        "page": stored.chunk.page,
+        "heading": _heading(stored.chunk.heading_path),
+        "score": scored.score,
+    }
+
+
+class CitationOut(_Model):
+    """What became of one number of one marker of the answer."""
+
+    marker: int
+    statement: str
+    answer_start: int
+    answer_end: int
+    status: Literal["exact", "normalized", "unsupported"]
+    reason: Literal["no_such_source", "misplaced", "not_found"] | None
+    better_marker: int | None = Field(description="for a misplaced one: where it belongs")
+    method: Literal["verbatim", "words", "meaning", "none"]
+    score: float
+    quote: str = Field(description="cut from the stored source; empty when unsupported")
+    doc_id: str | None
+    source: str | None
+    doc_type: DocType | None
+    chunk_index: int | None
+    page: int | None
+    heading: str | None
+    char_start: int | None = Field(description="in GET /documents/{doc_id}/text")
+    char_end: int | None
+
+    @classmethod
+    def of(cls, citation: Citation) -> CitationOut:
+        same = {name: getattr(citation, name) for name in cls.model_fields if name != "heading"}
+        return cls(heading=_heading(citation.heading), **same)
+
+
+class LeftOut(_Model):
+    doc_id: str
+    source: str
+    doc_type: DocType
+    chunk_index: int
+    page: int | None
+    heading: str | None
+    score: float
+
+
+class ContextOut(_Model):
+    window: int | None
+    prompt_tokens: int
+    max_tokens: int
+    chunks_in: int
+    chunks_left_out: list[LeftOut]
+    truncated: Literal[False] = False
+    finish_reason: Literal["stop", "length"] | None
+
+    @classmethod
+    def of(cls, context: ContextUse) -> ContextOut:
+        return cls(
+            window=context.window,
+            prompt_tokens=context.prompt_tokens,
+            max_tokens=context.max_tokens,
+            chunks_in=context.chunks_in,
+            chunks_left_out=[LeftOut(**_place(scored)) for scored in context.chunks_left_out],
+            finish_reason=context.finish_reason,
+        )
+
+
+class AskResponse(_Model):
+    answer: str
+    answered: bool
+    language: Literal["ru", "en"]
+    model: str
+    generation: Literal["model", "extractive", "none"]
+    mode: str
+    sources: list[SourceOut]
+    citations: list[CitationOut]
+    uncited: tuple[str, ...] = Field(description="statements of the answer without a marker")
+    context: ContextOut
+    warnings: tuple[str, ...]
+    draft: str | None
+    cached: bool
+    timings: dict[str, float] = Field(description="seconds by stage")
+
+    @classmethod
+    def of(cls, answer: Answer) -> AskResponse:
+        return cls(
+            answer=answer.answer,
+            answered=answer.answered,
+            language=answer.language,
+            model=answer.model,
+            generation=answer.generation,
+            mode=answer.mode,
+            sources=[SourceOut.of(source) for source in answer.sources],
+            citations=[CitationOut.of(citation) for citation in answer.citations],
+            uncited=answer.uncited,
+            context=ContextOut.of(answer.context),
+            warnings=answer.warnings,
+            draft=answer.draft,
+            cached=answer.cached,
+            timings={stage: round(s, 4) for stage, s in answer.timings.items()},
+        )
+
+
+# --- health ------------------------------------------------------------------------------------
+
+
+class ComponentOut(_Model):
+    state: Literal["ok", "starting", "failed"]
+    detail: str
+    seconds: float
+
+
+class HealthResponse(_Model):
+    status: Literal["ok", "starting", "failed"]
+    version: str
+    components: dict[str, ComponentOut]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, health: Health, version: str) -> HealthResponse:
+        components = {
+            name: ComponentOut(state=part.state, detail=part.detail, seconds=part.seconds)
+            for name, part in health.components.items()
+        }
+        return cls(
+            status=health.state, version=version, components=components, warnings=health.warnings
+        )

@@ -1,0 +1,144 @@
+"""The whole application on a real embedded store, with doubles for the models and the parser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from backend.adapters.stores.edge import EdgeDocumentStore, EdgeVectorStore
+from backend.adapters.stores.schema import HnswSettings
+from backend.api.deps import Services
+from backend.app import create_app
+from backend.core.errors import NotReady
+from backend.core.ports import Embedder, Generator, Parser
+from backend.core.prompts import PromptSet
+from backend.core.types import Message
+from backend.services.ask import ChatModel
+from backend.services.prompt_fitting import PromptFitter
+from backend.settings import Settings
+from backend.wiring import Adapters, compose
+from backend.wiring.chat import Chat
+from backend.wiring.stores import Stores
+from tests.fakes.embedder import HashingEmbedder
+from tests.fakes.generator import ScriptedGenerator
+from tests.fakes.parser import PlainParser
+
+PROMPT = "Say {no_answer} if you must.\n---\n{sources}\n{question}"
+OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+class WordCounter:
+    """A token is a word, as for the scripted generator."""
+
+    async def count(self, text: str) -> int:
+        return len(text.split())
+
+    async def count_messages(self, messages: Sequence[Message]) -> int:
+        return sum(len(message.content.split()) for message in messages)
+
+
+def chat_with(generator: Generator | None) -> Chat:
+    async def check() -> str:
+        return "a double"
+
+    if generator is None:
+        return Chat(None, check, "LLM_MODE=none.")
+    prompts = PromptSet.from_texts(answer_ru=PROMPT, answer_en=PROMPT)
+    fitter = PromptFitter(WordCounter(), prompts, source_limit=0)
+    return Chat(ChatModel(generator, fitter, 200, 0.0, 8), check)
+
+
+def loading_chat() -> Chat:
+    async def check() -> str:
+        raise NotReady("The model is loading.")
+
+    return Chat(None, check)
+
+
+def settings_for(folder: Path, **changes: object) -> Settings:
+    values: dict[str, object] = {"data_dir": folder, "llm_mode": "none"} | changes
+    return Settings(_env_file=None, **values)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def edge_stores(folder: Path, embedder: Embedder) -> AsyncIterator[Stores]:
+    documents = EdgeDocumentStore(folder / "qdrant", fingerprint=embedder.fingerprint)
+    vectors = EdgeVectorStore(
+        folder / "qdrant", dimensions=embedder.dimensions, hnsw=HnswSettings()
+    )
+    await documents.open()
+    await vectors.open()
+
+    async def check() -> str:
+        return "edge"
+
+    yield Stores(vectors, documents, check)
+    await vectors.close()
+    await documents.close()
+
+
+@asynccontextmanager
+async def running_app(
+    settings: Settings,
+    *,
+    chat: Chat | None = None,
+    embedder: Embedder | None = None,
+    parser: Parser | None = None,
+) -> AsyncIterator[FastAPI]:
+    used = embedder or HashingEmbedder()
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(edge_stores(settings.data_dir, used))
+        adapters = Adapters(stores, used, parser or PlainParser(), chat or chat_with(None))
+
+        def open_(
+            settings: Settings, warnings: tuple[str, ...]
+        ) -> AbstractAsyncContextManager[Services]:
+            return compose(settings, adapters, warnings)
+
+        app = create_app(settings, ("LLM_FOO is unknown.",), open_)
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        yield app
+
+
+@pytest.fixture
+def open_client(tmp_path: Path) -> OpenClient:
+    """``async with open_client(generator=…, **settings) as client``."""
+
+    @asynccontextmanager
+    async def opened(
+        *,
+        generator: ScriptedGenerator | None = None,
+        chat: Chat | None = None,
+        embedder: Embedder | None = None,
+        parser: Parser | None = None,
+        **changes: object,
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        settings = settings_for(tmp_path, **changes)
+        async with running_app(
+            settings, chat=chat or chat_with(generator), embedder=embedder, parser=parser
+        ) as app:
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                yield client
+
+    return opened
+
+
+async def put(
+    client: httpx.AsyncClient, text: str, source: str = "notes.txt", **form: str
+) -> httpx.Response:
+    fields = {"space_id": "s", "source": source} | form
+    return await client.post("/ingest", files={"file": (source, text.encode())}, data=fields)
+
+
+async def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait for something that happens in the background."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
