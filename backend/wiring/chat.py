@@ -10,12 +10,16 @@ from pathlib import Path
 import httpx
 
 from backend.adapters._http import Endpoint, fixed
-from backend.adapters.generators.openai_compatible import ModelTimeouts, OpenAICompatibleGenerator
+from backend.adapters.generators.openai_compatible import (
+    LLAMACPP_BODY,
+    ModelTimeouts,
+    OpenAICompatibleGenerator,
+)
 from backend.adapters.local.llamacpp_server import LocalLlamaServer
 from backend.adapters.token_counters.llamacpp import LlamaCppTokenCounter
 from backend.adapters.token_counters.vllm import VllmTokenCounter
 from backend.core.local_models import is_present, load_catalogue, model_path
-from backend.core.ports import TokenCounter
+from backend.core.ports import Generator, TokenCounter
 from backend.core.prompts import PromptSet
 from backend.services.ask import ChatModel
 from backend.services.health import Check
@@ -23,6 +27,9 @@ from backend.services.prompt_fitting import PromptFitter
 from backend.settings import Settings
 
 _CONFIG = Path(__file__).parents[2] / "config"
+
+# Reading a prompt takes a busy laptop minutes, and whether our own child lives we see ourselves.
+_CHILD_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +44,20 @@ class Chat:
 async def open_chat(settings: Settings, stack: AsyncExitStack) -> Chat:
     if settings.llm_mode == "none":
         return _extractive("LLM_MODE=none.")
-    client = httpx.AsyncClient(timeout=settings.llm_timeout)
-    stack.push_async_callback(client.aclose)
+    if settings.llm_mode == "llamacpp" and settings.llm_llamacpp_url is None:
+        return await _open_local(settings, stack)
+    client = await stack.enter_async_context(httpx.AsyncClient())
+    name = settings.llm_model or "default"
     if settings.llm_mode == "vllm":
         endpoint = Endpoint(client, "vllm", fixed(settings.llm_vllm_url), settings.llm_api_key)
-        name = settings.llm_model or ""
-        return _served(settings, endpoint, name, VllmTokenCounter(endpoint, model=name))
-    if settings.llm_llamacpp_url is not None:
-        url = fixed(settings.llm_llamacpp_url)
-        endpoint = Endpoint(client, "llamacpp", url, settings.llm_api_key)
-        name = settings.llm_model or "default"
-        return _served(settings, endpoint, name, LlamaCppTokenCounter(endpoint))
-    return await _open_local(settings, client, stack)
+        generator = OpenAICompatibleGenerator(endpoint, model=name, timeouts=_timeouts(settings))
+        return _served(settings, generator, VllmTokenCounter(endpoint, model=name))
+    url = fixed(settings.llm_llamacpp_url or "")
+    endpoint = Endpoint(client, "llamacpp", url, settings.llm_api_key)
+    return _llamacpp(settings, endpoint, name, _timeouts(settings))
 
 
-async def _open_local(settings: Settings, client: httpx.AsyncClient, stack: AsyncExitStack) -> Chat:
+async def _open_local(settings: Settings, stack: AsyncExitStack) -> Chat:
     """Our own llama.cpp, with a model file or one of the catalogue that was fetched before."""
     named = settings.llm_model or ""
     if named.endswith(".gguf"):
@@ -73,19 +79,22 @@ async def _open_local(settings: Settings, client: httpx.AsyncClient, stack: Asyn
         context_window=settings.llm_context_window,
         log_path=settings.data_dir / "logs" / "llamacpp.log",
     )
-    await server.start()
     stack.push_async_callback(server.stop)
+    await server.start()
+    # A proxy of the environment has no business between us and our child.
+    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
     endpoint = Endpoint(client, "llamacpp", lambda: server.url, server.api_key)
-    return _served(settings, endpoint, name, LlamaCppTokenCounter(endpoint))
+    return _llamacpp(settings, endpoint, name, _timeouts(settings, patience=_CHILD_PATIENCE))
 
 
-def _served(settings: Settings, endpoint: Endpoint, model: str, counter: TokenCounter) -> Chat:
-    timeouts = ModelTimeouts(
-        first_token_s=settings.llm_timeout,
-        between_tokens_s=settings.llm_timeout,
-        answer_s=10 * settings.llm_timeout,
+def _llamacpp(settings: Settings, endpoint: Endpoint, model: str, timeouts: ModelTimeouts) -> Chat:
+    generator = OpenAICompatibleGenerator(
+        endpoint, model=model, timeouts=timeouts, extra_body=LLAMACPP_BODY
     )
-    generator = OpenAICompatibleGenerator(endpoint, model=model, timeouts=timeouts)
+    return _served(settings, generator, LlamaCppTokenCounter(endpoint))
+
+
+def _served(settings: Settings, generator: Generator, counter: TokenCounter) -> Chat:
     fitter = PromptFitter(counter, _prompts(), source_limit=settings.ask_context_tokens)
     chat = ChatModel(
         generator,
@@ -95,6 +104,14 @@ def _served(settings: Settings, endpoint: Endpoint, model: str, counter: TokenCo
         settings.llm_safety_margin,
     )
     return Chat(chat, generator.check)
+
+
+def _timeouts(settings: Settings, patience: float = 1.0) -> ModelTimeouts:
+    return ModelTimeouts(
+        first_token_s=patience * settings.llm_timeout,
+        between_tokens_s=patience * settings.llm_timeout,
+        answer_s=10 * patience * settings.llm_timeout,
+    )
 
 
 def _extractive(why: str) -> Chat:

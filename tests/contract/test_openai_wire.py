@@ -1,0 +1,245 @@
+"""What the adapter sends, and what it makes of answers that go wrong half-way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from backend.adapters.generators.openai_compatible import ModelTimeouts
+from backend.core.errors import DependencyError, DependencyTimeout
+from backend.core.types import Completion, Sampling, TextDelta
+from tests.fakes.openai_wire import (
+    ANSWER,
+    ASK,
+    MODELS,
+    SHORT,
+    USAGE,
+    WHOLE_STREAM,
+    WINDOW,
+    answering,
+    delta,
+    drained,
+    healthy_vllm,
+    over_wire,
+    sse,
+    streamed,
+    told,
+)
+
+both_ways = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+
+
+@both_ways
+async def test_every_sampling_field_reaches_the_server(stream: bool) -> None:
+    sent: dict[str, object] = {}
+
+    def record(request: httpx.Request) -> httpx.Response:
+        sent.update(json.loads(request.content), key=request.headers["authorization"])
+        return healthy_vllm(request)
+
+    sampling = Sampling(max_tokens=7, temperature=0.3, stop=("\n\n", "END"), seed=42)
+    generator = over_wire(record)
+    await (drained(generator, sampling) if stream else generator.complete(ASK, sampling))
+
+    assert (sent["max_tokens"], sent["temperature"], sent["seed"]) == (7, 0.3, 42)
+    assert sent["stop"] == ["\n\n", "END"]
+    assert sent["model"] == "m"
+    assert sent["messages"] == [{"role": m.role, "content": m.content} for m in ASK]
+    assert sent["key"] == "Bearer secret"
+    assert sent["stream"] is True  # whoever asks: see the adapter
+    assert sent["stream_options"] == {"include_usage": True}
+
+
+async def test_the_window_is_asked_for_once() -> None:
+    asked = []
+
+    def count(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return healthy_vllm(request)
+
+    generator = over_wire(count)
+
+    assert [await generator.context_window() for _ in range(3)] == [WINDOW] * 3
+    assert asked == ["/v1/models"]
+
+
+async def test_a_window_that_could_not_be_had_is_asked_for_again() -> None:
+    answers = [httpx.Response(500), httpx.Response(200, json=MODELS)]
+    generator = over_wire(lambda _: answers.pop(0))
+
+    with pytest.raises(DependencyError):
+        await generator.context_window()
+
+    assert await generator.context_window() == WINDOW
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+async def test_a_stream_reads_the_same_however_it_is_cut(line_end: str, size: int) -> None:
+    head = f": ping{line_end}{line_end}retry: 5{line_end}".encode()
+    content = head + sse(*WHOLE_STREAM, line_end=line_end)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(content), size):
+            yield content[at : at + size]
+
+    *_, last = await drained(answering(streamed(pieces())))
+
+    assert isinstance(last, Completion)
+    assert last.text == ANSWER
+
+
+async def test_an_event_may_have_several_data_lines() -> None:
+    event = json.dumps(delta("hello", "stop"), indent=1)
+    spread = "".join(f"data: {line}\n" for line in event.splitlines()) + "\n"
+    usage = sse({"choices": [], "usage": USAGE})
+
+    *_, last = await drained(answering(streamed(spread.encode() + usage)))
+
+    assert isinstance(last, Completion)
+    assert last.text == "hello"
+
+
+# --- faults ------------------------------------------------------------------------------------
+
+
+@both_ways
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+async def test_reasoning_is_never_part_of_the_answer(field: str, stream: bool) -> None:
+    thinking = {field: "Let me think"}
+    events = [delta(None, None, **thinking), delta("42", "stop"), {"choices": [], "usage": USAGE}]
+    response = streamed(sse(*events))
+
+    completion = await told(answering(response), stream=stream)
+
+    assert completion.text == "42"
+
+
+@both_ways
+@pytest.mark.parametrize("thinking", [{"reasoning": "Let me think"}, {}], ids=["shown", "hidden"])
+async def test_an_answer_that_was_all_reasoning_says_what_to_raise(
+    thinking: dict[str, object], stream: bool
+) -> None:
+    events = [delta(None, "length", **thinking), {"choices": [], "usage": USAGE}]
+    response = streamed(sse(*events))
+
+    with pytest.raises(DependencyError, match=r"4 tokens on reasoning.*Raise LLM_MAX_TOKENS"):
+        await told(answering(response), stream=stream)
+
+
+@both_ways
+async def test_a_finish_reason_that_is_no_end_of_an_answer_is_an_error(stream: bool) -> None:
+    events = [delta("42", "content_filter"), {"choices": [], "usage": USAGE}]
+    response = streamed(sse(*events))
+
+    with pytest.raises(DependencyError, match="content_filter"):
+        await told(answering(response), stream=stream)
+
+
+@pytest.mark.parametrize("events", range(len(WHOLE_STREAM)))
+async def test_a_polite_hang_up_is_an_error_wherever_it_comes(events: int) -> None:
+    generator = answering(streamed(sse(*WHOLE_STREAM[:events], done=False)))
+
+    with pytest.raises(DependencyError):
+        await drained(generator)
+
+
+async def test_a_hang_up_with_done_but_no_finish_reason_is_an_error() -> None:
+    with pytest.raises(DependencyError, match="ended its answer early"):
+        await drained(answering(streamed(sse(delta("he")))))
+
+
+async def test_a_connection_that_breaks_in_the_middle_is_an_error_after_the_deltas() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield sse(delta("he"), done=False)
+        raise httpx.RemoteProtocolError("peer closed connection")
+
+    events = answering(streamed(broken())).stream(ASK, SHORT)
+
+    assert await anext(events) == TextDelta("he")
+    with pytest.raises(DependencyError, match="broke the connection"):
+        await anext(events)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b'data: {"error": {"message": "engine died", "code": 500}}\n\n',
+        b'event: error\ndata: {"message": "engine died"}\n\n',
+        b"data: <html>\n\n",
+    ],
+    ids=["error object", "error event", "not JSON"],
+)
+async def test_an_error_inside_the_stream_is_an_error(tail: bytes) -> None:
+    content = sse(delta("he"), done=False) + tail + sse(delta("llo", "stop"), {"usage": USAGE})
+
+    with pytest.raises(DependencyError):
+        await drained(answering(streamed(content)))
+
+
+@both_ways
+async def test_an_answer_without_usage_is_an_error(stream: bool) -> None:
+    response = streamed(sse(delta("42", "stop")))
+
+    with pytest.raises(DependencyError, match="how many tokens"):
+        await told(answering(response), stream=stream)
+
+
+async def forever(*first: bytes) -> AsyncIterator[bytes]:
+    for piece in first:
+        yield piece
+    while True:
+        await asyncio.sleep(0.001)
+        yield b": ping\n\n"
+
+
+IMPATIENT = ModelTimeouts(first_token_s=0.05, between_tokens_s=0.05, answer_s=0.05)
+
+
+async def test_pings_do_not_pass_for_the_first_token() -> None:
+    generator = over_wire(lambda _: streamed(forever()), IMPATIENT)
+
+    with pytest.raises(DependencyTimeout, match=r"first token.*LLM_TIMEOUT"):
+        await drained(generator)
+
+
+async def test_a_role_without_text_does_not_pass_for_the_first_token() -> None:
+    role = sse(WHOLE_STREAM[0], done=False)
+    patient = replace(IMPATIENT, between_tokens_s=60)
+    generator = over_wire(lambda _: streamed(forever(role)), patient)
+
+    with pytest.raises(DependencyTimeout, match="first token"):
+        await drained(generator)
+
+
+async def test_a_pause_between_tokens_has_its_own_limit() -> None:
+    patient = replace(IMPATIENT, first_token_s=60)
+    generator = over_wire(lambda _: streamed(forever(sse(delta("he"), done=False))), patient)
+
+    with pytest.raises(DependencyTimeout, match="next token"):
+        await drained(generator)
+
+
+@both_ways
+async def test_a_server_that_never_answers_is_a_timeout(stream: bool) -> None:
+    async def silent(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(DependencyTimeout) as caught:
+        await told(over_wire(silent, IMPATIENT), stream=stream)
+
+    assert caught.value.dependency == "vllm"
+
+
+async def test_a_connection_that_takes_too_long_is_a_timeout() -> None:
+    def slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectTimeout("slow", request=request)
+
+    with pytest.raises(DependencyTimeout):
+        await over_wire(slow).complete(ASK, SHORT)
