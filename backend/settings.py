@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     ingest_workers: int = Field(2, ge=1, le=32)  # files parsed at the same time
 
     # chunks, in tokens of the embedding model
-    chunk_size_tokens: int = Field(384, ge=32, le=512)
-    chunk_overlap_tokens: int = Field(48, ge=0)
+    chunk_size_tokens: int = Field(256, ge=32, le=512)
+    chunk_overlap_tokens: int = Field(32, ge=0)
 
     # embedding
     embed_provider: Literal["bundled"] = "bundled"

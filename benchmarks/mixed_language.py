@@ -37,7 +37,8 @@ from benchmarks.retrieval import (
 )
 
 SEED = 20261121
-DIRECTION = Path("config/embeddings/multilingual-e5-small.language.json")
+ROOT = Path(__file__).resolve().parent.parent
+DIRECTION = ROOT / "config" / "embeddings" / "multilingual-e5-small.language.json"
 
 
 @dataclass(frozen=True, slots=True)

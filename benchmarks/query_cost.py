@@ -15,21 +15,18 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import qdrant_edge as edge
-import uvicorn
 
 from backend.adapters.parsers import ProcessParser
 from backend.adapters.sparse.bm25 import BilingualBm25
 from backend.adapters.stores.edge import EdgeDocumentStore, EdgeVectorStore
 from backend.adapters.stores.schema import HnswSettings
-from backend.app import create_app
 from backend.core.types import (
     Chunk,
     DocType,
@@ -43,6 +40,7 @@ from backend.settings import Settings
 from backend.wiring import Adapters, compose
 from backend.wiring.chat import Chat
 from backend.wiring.stores import Stores
+from benchmarks.serving import serving
 
 DIMENSIONS = 384
 CHUNKS_PER_DOCUMENT = 20
@@ -114,18 +112,6 @@ def _bare_batch(dense: Sequence[float], sparse: Any) -> edge.QueryBatchRequest:
     )
 
 
-@asynccontextmanager
-async def _serving(settings: Settings, adapters: Adapters) -> AsyncIterator[str]:
-    app = create_app(settings, (), lambda given, warnings: compose(given, adapters, warnings))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await task
-
-
 async def _measure(folder: Path, chunks: int, queries: int) -> None:
     embedder, sparse = FreeEmbedder(), BilingualBm25()
     vectors = EdgeVectorStore(folder, dimensions=DIMENSIONS, hnsw=HnswSettings())
@@ -146,7 +132,7 @@ async def _measure(folder: Path, chunks: int, queries: int) -> None:
     rng = random.Random(1)  # noqa: S311 - not a secret
     times: dict[str, list[float]] = {"bare": [], "retriever": [], "http": [], "http_store": []}
     async with (
-        _serving(settings, adapters) as url,
+        serving(settings, lambda given, warnings: compose(given, adapters, warnings)) as url,
         httpx.AsyncClient(base_url=url) as client,
     ):
         for _ in range(queries):

@@ -270,10 +270,14 @@ async def measure_there(dataset: Dataset, url: str, keep_space: bool) -> None:
 
 
 async def _empty(client: httpx.AsyncClient, space: str) -> None:
-    listed = await client.get("/documents", params={"space_id": space})
-    listed.raise_for_status()
-    for document in listed.json()["documents"]:
-        (await client.delete(f"/documents/{document['doc_id']}")).raise_for_status()
+    while True:
+        listed = await client.get("/documents", params={"space_id": space})
+        listed.raise_for_status()
+        page = listed.json()["documents"]
+        if not page:
+            return
+        for document in page:
+            (await client.delete(f"/documents/{document['doc_id']}")).raise_for_status()
 
 
 # --- command line --------------------------------------------------------------------------------

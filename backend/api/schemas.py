@@ -36,7 +36,7 @@ class DocumentOut(_Model):
     title: str | None
     pages: int | None
     language: str
-    tokens: int = Field(description="tokens of the embedding model")
+    tokens: int = Field(description="embedded tokens, headings and overlaps of the chunks counted")
     chunks_indexed: int
     chunks_total: int
     size_bytes: int

@@ -85,18 +85,18 @@ class Indexer:
             overlap=self._policy.overlap_tokens,
         )
 
+    @staticmethod
     async def describe(
-        self, version: DocumentVersion, parsed: ParsedDocument, chunks: Sequence[Chunk]
+        version: DocumentVersion, parsed: ParsedDocument, chunks: Sequence[Chunk]
     ) -> DocumentVersion:
         """The version with what reading the file has shown."""
-        tokens = await asyncio.to_thread(self._embedder.count_tokens, parsed.text)
         return replace(
             version,
             format=parsed.format,
             chunks=len(chunks),
             pages=parsed.pages,
-            language=detect_language(parsed.text),
-            tokens=tokens,
+            language=await asyncio.to_thread(detect_language, parsed.text),
+            tokens=sum(chunk.token_count for chunk in chunks),
             title=parsed.title,
             warnings=parsed.warnings,
         )
