@@ -12,7 +12,6 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from backend.adapters._http import Endpoint, Shape, dependency_errors, read_json, within
-from backend.adapters._sse import EventReader, ServerSentEvent
 from backend.adapters.generators._answers import Answer, ChatEvent
 from backend.adapters.generators._refusals import refusal
 from backend.core.errors import (
@@ -21,6 +20,7 @@ from backend.core.errors import (
     DependencyRejected,
     DependencyTimeout,
 )
+from backend.core.sse import EventReader, ServerSentEvent
 from backend.core.types import Completion, Message, Sampling, TextDelta
 
 # llama.cpp notices that a client has left only while it writes to it. This makes it write while

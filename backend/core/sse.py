@@ -1,4 +1,4 @@
-"""Server-Sent Events of a model server (WHATWG HTML, section 9.2.6)."""
+"""Server-Sent Events, read (WHATWG HTML, section 9.2.6)."""
 
 from __future__ import annotations
 
