@@ -53,8 +53,9 @@ class AnswerView:
         self._text(answer)
         sources = {source.n: source for source in (*found, *answer.sources)}
         self._sources(answer.sources)
-        self._citations(answer.citations, sources)
-        self._list("Without a citation", answer.uncited, "yellow")
+        self._citations("Citations", answer.citations, sources)
+        self._citations("Found in the sources, without a marker", answer.attributed, sources)
+        self._list("Without a source", answer.uncited, "yellow")
         self._list("Note", answer.warnings, "yellow")
         self._line(_facts(answer), "dim")
 
@@ -80,10 +81,12 @@ class AnswerView:
             place = _place(source.source, source.page, source.heading)
             self._line(f"[{source.n}] {place}", "" if source.cited else "dim")
 
-    def _citations(self, citations: Iterable[Citation], sources: dict[int, Source]) -> None:
+    def _citations(
+        self, title: str, citations: Iterable[Citation], sources: dict[int, Source]
+    ) -> None:
         for number, citation in enumerate(citations):
             if number == 0:
-                self._line("\nCitations", "bold")
+                self._line(f"\n{title}", "bold")
             if citation.status == "unsupported":
                 self._unsupported(citation, sources)
                 continue

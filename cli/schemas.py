@@ -96,6 +96,7 @@ class Answer(_Read):
     generation: Literal["model", "extractive", "none"]
     sources: tuple[Source, ...]
     citations: tuple[Citation, ...]
+    attributed: tuple[Citation, ...]
     uncited: tuple[str, ...]
     context: Context
     warnings: tuple[str, ...] = ()

@@ -274,7 +274,10 @@ class AskResponse(_Model):
     mode: str
     sources: list[SourceOut]
     citations: list[CitationOut]
-    uncited: tuple[str, ...] = Field(description="statements of the answer without a marker")
+    attributed: list[CitationOut] = Field(
+        description="statements without a marker that a source holds; `marker` is its number"
+    )
+    uncited: tuple[str, ...] = Field(description="statements without a marker that no source holds")
     context: ContextOut
     warnings: tuple[str, ...]
     draft: str | None
@@ -292,6 +295,7 @@ class AskResponse(_Model):
             mode=answer.mode,
             sources=[SourceOut.of(source) for source in answer.sources],
             citations=[CitationOut.of(citation) for citation in answer.citations],
+            attributed=[CitationOut.of(citation) for citation in answer.attributed],
             uncited=answer.uncited,
             context=ContextOut.of(answer.context),
             warnings=answer.warnings,

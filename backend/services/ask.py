@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from backend.core.citations import CheckedAnswer, Citation
 from backend.core.errors import InvalidRequest
 from backend.core.language import AnswerLanguage, question_language
-from backend.core.no_answer import is_no_answer, no_answer
+from backend.core.no_answer import is_no_answer, is_sentinel, may_become_sentinel, no_answer
 from backend.core.ports import Generator
 from backend.core.token_budget import TokenBudget
 from backend.core.types import (
@@ -84,6 +84,7 @@ class Answer:
     mode: AskMode
     sources: tuple[Source, ...]
     citations: tuple[Citation, ...]
+    attributed: tuple[Citation, ...]
     uncited: tuple[str, ...]
     context: ContextUse
     warnings: tuple[str, ...] = ()
@@ -222,7 +223,7 @@ class Answerer:
         sampling = Sampling(prompt.max_tokens, chat.temperature)
         with timings.stage("generate"):
             async with aclosing(chat.generator.stream(prompt.messages, sampling)) as events:
-                async for event in events:
+                async for event in _without_sentinel(events):
                     if isinstance(event, TextDelta):
                         timings.mark("first_token")
                         yield event
@@ -272,15 +273,22 @@ class Answerer:
             mode=request.mode,
             sources=(),
             citations=(),
+            attributed=(),
             uncited=(),
             context=draft.context,
             warnings=draft.warnings,
         )
         if is_no_answer(text):
-            return replace(answer, answered=False)
+            said = no_answer(language) if is_sentinel(text) else text
+            return replace(answer, answer=said, answered=False)
         stored = [scored.stored for scored in draft.used]
         checked = await self._checker.check(text, request.q, stored)
-        answer = replace(answer, citations=checked.citations, uncited=checked.uncited)
+        answer = replace(
+            answer,
+            citations=checked.citations,
+            attributed=checked.attributed,
+            uncited=checked.uncited,
+        )
         misplaced = any(citation.reason == "misplaced" for citation in checked.citations)
         if not checked.supported and not misplaced:
             why = "Nothing the model wrote could be found in the sources; see draft and citations."
@@ -294,12 +302,29 @@ class Answerer:
         return replace(answer, sources=_numbered(draft.used, checked))
 
 
+async def _without_sentinel(
+    events: AsyncIterator[TextDelta | Completion],
+) -> AsyncGenerator[TextDelta | Completion, None]:
+    """Hold back what may become the one word that stands for "no answer"."""
+    held = ""
+    async for event in events:
+        if isinstance(event, Completion):
+            if held and not is_sentinel(held):
+                yield TextDelta(held)
+            yield event
+        elif may_become_sentinel(held + event.text):
+            held += event.text
+        else:
+            yield TextDelta(held + event.text)
+            held = ""
+
+
 def _numbered(
     used: Sequence[ScoredChunk], checked: CheckedAnswer | None = None
 ) -> tuple[Source, ...]:
     cited = {
         (citation.doc_id, citation.chunk_index)
-        for citation in (checked.citations if checked else ())
+        for citation in ((*checked.citations, *checked.attributed) if checked else ())
         if citation.status != "unsupported"
     }
     return tuple(
@@ -318,6 +343,7 @@ def _nothing(request: AskRequest, language: AnswerLanguage, warnings: tuple[str,
         mode=request.mode,
         sources=(),
         citations=(),
+        attributed=(),
         uncited=(),
         context=ContextUse(None, 0, 0, 0, (), None),
         warnings=warnings,

@@ -260,3 +260,26 @@ async def test_a_failure_before_the_first_event_keeps_its_status(open_client: Op
         response = await ask(client, q="Срок сдачи? " * 60, stream=True)
 
     assert response.status_code == 413
+
+
+async def test_the_one_word_for_no_answer_is_never_shown(open_client: OpenClient) -> None:
+    async with open_client(generator=ScriptedGenerator("НЕИЗВЕСТНО")) as client:
+        await put(client, MINUTES)
+        events = events_of((await ask(client, stream=True)).text)
+
+    assert [name for name, _ in events] == ["sources", "complete"]
+    assert events[-1][1]["answer"] == "В документах нет ответа на этот вопрос."
+    assert events[-1][1]["answered"] is False
+
+
+async def test_a_right_answer_without_markers_is_attributed_to_its_source(
+    open_client: OpenClient,
+) -> None:
+    async with open_client(generator=ScriptedGenerator("Срок — 15 января 2027 года.")) as client:
+        await put(client, MINUTES)
+        body = (await ask(client)).json()
+
+    assert (body["answered"], body["citations"]) == (True, [])
+    assert body["attributed"][0]["marker"] == 1
+    assert "15 января 2027" in body["attributed"][0]["quote"]
+    assert body["sources"][0]["cited"] is True

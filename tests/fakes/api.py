@@ -41,6 +41,7 @@ def answer(**changes: object) -> Json:
         "generation": "model",
         "sources": [source()],
         "citations": [citation()],
+        "attributed": [],
         "uncited": [],
         "context": {"window": 8192, "prompt_tokens": 900, "chunks_in": 5, "finish_reason": "stop"},
         "warnings": [],

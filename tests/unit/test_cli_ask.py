@@ -69,7 +69,7 @@ def test_statements_without_a_citation_and_warnings_are_shown(capsys: Captured) 
     ask(changed(uncited=["Всё идёт по плану."], warnings=["The answer was cut."]))
 
     shown = capsys.readouterr().out
-    assert "Without a citation: Всё идёт по плану." in shown
+    assert "Without a source: Всё идёт по плану." in shown
     assert "Note: The answer was cut." in shown
 
 
