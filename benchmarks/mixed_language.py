@@ -133,8 +133,8 @@ async def run(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Retrieval across languages in one space.")
     parser.add_argument("folders", nargs=2, type=Path)
-    parser.add_argument("--size", type=int, default=384, help="CHUNK_SIZE_TOKENS")
-    parser.add_argument("--overlap", type=int, default=48, help="CHUNK_OVERLAP_TOKENS")
+    parser.add_argument("--size", type=int, default=256, help="CHUNK_SIZE_TOKENS")
+    parser.add_argument("--overlap", type=int, default=32, help="CHUNK_OVERLAP_TOKENS")
     default_cache = Path(tempfile.gettempdir()) / "quadrate-benchmark-vectors"
     parser.add_argument("--cache", type=Path, default=default_cache, help="folder for vectors")
     asyncio.run(run(parser.parse_args()))

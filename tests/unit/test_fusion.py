@@ -91,3 +91,32 @@ def test_one_chunk_of_each_document_is_its_best() -> None:
 
     assert [(s.stored.doc_id, s.stored.chunk.index) for s in kept] == [("a", 3), ("b", 0)]
     assert one_per_document(ranked, 0) == []
+
+
+def mixed_space(sparse: dict[str, float]) -> SearchHits:
+    """A Russian question: its answer is the English chunk that is nearest by meaning."""
+    texts = {"answer": "The project is due on Friday.", "ru1": "Срок проекта", "ru2": "О проекте"}
+    cosines = {"answer": 0.86, "ru1": 0.855, "ru2": 0.85}
+
+    def ranked(scores: dict[str, float]) -> tuple[Hit, ...]:
+        return tuple(Hit(stored(texts[name], doc_id=name), s) for name, s in scores.items())
+
+    return SearchHits(ranked(cosines), ranked(sparse))
+
+
+def test_words_in_common_do_not_beat_an_answer_in_another_script() -> None:
+    found = mixed_space({"ru1": 4.0, "ru2": 3.8})
+
+    assert names(fuse(found, query_terms=4))[0] == "answer"
+
+
+def test_a_chunk_that_stands_out_in_its_script_beats_one_in_another() -> None:
+    found = mixed_space({"ru1": 12.0, "ru2": 3.0})
+
+    assert names(fuse(found, query_terms=4))[0] == "ru1"
+
+
+def test_a_single_word_is_looked_for_as_it_is_written() -> None:
+    found = mixed_space({"ru1": 4.0, "ru2": 3.9})
+
+    assert names(fuse(found, query_terms=1))[:2] == ["ru1", "ru2"]
