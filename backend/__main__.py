@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import os
 import signal
@@ -13,11 +14,15 @@ from types import FrameType
 import uvicorn
 
 from backend.app import create_app
-from backend.core.errors import ConfigurationError
-from backend.settings import load_settings
+from backend.core.errors import ConfigurationError, RagError
+from backend.settings import Settings, load_settings
 from backend.telemetry.logging import configure_logging
+from backend.wiring import open_services
 
 log = logging.getLogger(__name__)
+
+WRONG_CONFIGURATION = 2
+CANNOT_START = 3
 
 
 def main() -> int:
@@ -32,27 +37,37 @@ def main() -> int:
         settings, warnings = load_settings()
     except ConfigurationError as error:
         print(f"Configuration error:\n{error}", file=sys.stderr)  # noqa: T201 - no log yet
-        return 2
+        return WRONG_CONFIGURATION
     configure_logging(settings.log_level, settings.log_format)
     for warning in warnings:
         log.warning(warning)
     if arguments.stop_with_stdin:
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, tuple(warnings)),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=5,
-        )
-    )
     # uvicorn raises the signal again when it has shut down in order; then all is done.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _nothing_more)
-    server.run()
-    return 0 if server.started else 3
+    try:
+        return asyncio.run(_serve(settings, tuple(warnings)))
+    except RagError as error:
+        log.error("cannot start: %s", error)
+        return CANNOT_START
+
+
+async def _serve(settings: Settings, warnings: tuple[str, ...]) -> int:
+    async with open_services(settings, warnings) as services:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(settings, services),
+                host=settings.host,
+                port=settings.port,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        await server.serve()
+        return 0 if server.started else CANNOT_START
 
 
 def _nothing_more(number: int, frame: FrameType | None) -> None:

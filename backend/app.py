@@ -1,9 +1,6 @@
-"""The FastAPI application; nothing happens at import."""
+"""The FastAPI application over given services; nothing happens at import."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -13,29 +10,16 @@ from backend.api.deps import Services
 from backend.api.errors import add_error_handlers
 from backend.api.middleware import ApiKeys, BodyLimit, RequestLog
 from backend.settings import Settings
-from backend.wiring import open_services
-
-OpenServices = Callable[[Settings, tuple[str, ...]], AbstractAsyncContextManager[Services]]
 
 
-def create_app(
-    settings: Settings, warnings: tuple[str, ...] = (), open_: OpenServices = open_services
-) -> FastAPI:
-    """``warnings`` about the configuration are shown by the health check."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_(settings, warnings) as services:
-            app.state.services = services
-            yield
-            app.state.services = None
-
+def create_app(settings: Settings, services: Services) -> FastAPI:
+    """``services`` must be open as long as the application serves."""
     app = FastAPI(
         title="Quadrate RAG",
         version=__version__,
         description="Questions about a team's own documents, with citations that were checked.",
-        lifespan=lifespan,
     )
+    app.state.services = services
     for module in (ingest, documents, search, ask, health):
         app.include_router(module.router)
     add_error_handlers(app)

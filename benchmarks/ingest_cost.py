@@ -81,7 +81,8 @@ async def _measure(folder: Path, files: int, rounds: int) -> None:
     chunks = await _chunks(texts, settings, embedder)
     ratios = []
     async with (
-        serving(settings, open_services) as url,
+        open_services(settings) as services,
+        serving(settings, services) as url,
         httpx.AsyncClient(base_url=url, timeout=600) as client,
     ):
         for round_ in range(rounds):

@@ -127,12 +127,13 @@ async def _measure(folder: Path, chunks: int, queries: int) -> None:
         embedder=embedder, sparse=sparse, vectors=vectors, policy=RetrievalPolicy(CANDIDATES)
     )
     parser = ProcessParser()
-    adapters = Adapters(Stores(vectors, documents, ok), embedder, parser, Chat(None, ok))
+    adapters = Adapters(Stores(vectors, documents, ok), embedder, embedder, parser, Chat(None, ok))
     settings = Settings(_env_file=None, data_dir=folder, cache_size=0, llm_mode="none")
     rng = random.Random(1)  # noqa: S311 - not a secret
     times: dict[str, list[float]] = {"bare": [], "retriever": [], "http": [], "http_store": []}
     async with (
-        serving(settings, lambda given, warnings: compose(given, adapters, warnings)) as url,
+        compose(settings, adapters) as services,
+        serving(settings, services) as url,
         httpx.AsyncClient(base_url=url) as client,
     ):
         for _ in range(queries):

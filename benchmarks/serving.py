@@ -8,14 +8,16 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 
-from backend.app import OpenServices, create_app
+from backend.api.deps import Services
+from backend.app import create_app
 from backend.settings import Settings
 
 
 @asynccontextmanager
-async def serving(settings: Settings, open_: OpenServices) -> AsyncIterator[str]:
-    app = create_app(settings, (), open_)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+async def serving(settings: Settings, services: Services) -> AsyncIterator[str]:
+    app = create_app(settings, services)
+    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)

@@ -34,7 +34,7 @@ async def ask(
     Server-Sent Events: `sources`, `delta`…, then one `complete` or `error`. A client that
     leaves stops the model."""
     question = AskRequest(
-        body.q.strip(),
+        body.q,
         clean_space_id(body.space_id),
         chosen_top_k(services.limits, body.top_k),
         body.doc_types,

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from backend.core.errors import NotReady
 from backend.services.ask import Answerer
 from backend.services.documents import Documents
 from backend.services.health import HealthChecker
@@ -35,9 +34,7 @@ class Services:
 
 
 def services(request: Request) -> Services:
-    found: Services | None = getattr(request.app.state, "services", None)
-    if found is None:
-        raise NotReady("The backend is starting.", retry_after_s=1)
+    found: Services = request.app.state.services
     return found
 
 

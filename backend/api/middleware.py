@@ -13,12 +13,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.api.errors import error_response
-from backend.core.errors import RagError, TooLarge, Unauthorized
+from backend.core.errors import InvalidRequest, RagError, TooLarge, Unauthorized
 from backend.telemetry.logging import request_id
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"^[\w.-]{1,64}$")
+_BODY_BYTES = 1024 * 1024
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024  # form fields and boundaries around the file
 _OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", "/docs/oauth2-redirect"})
 
@@ -84,20 +85,22 @@ class ApiKeys:
 
 class BodyLimit:
     """Refuses a body over the limit before it is stored anywhere, by its declared length or, when
-    there is none, as it comes in."""
+    there is none, as it comes in. Only an upload may be larger than a megabyte."""
 
     def __init__(self, app: ASGIApp, *, upload_limit_bytes: int) -> None:
         self._app = app
         self._upload_limit = upload_limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/ingest":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._upload_limit + _MULTIPART_OVERHEAD_BYTES
+        is_upload = scope["path"] == "/ingest"
+        limit = self._upload_limit + _MULTIPART_OVERHEAD_BYTES if is_upload else _BODY_BYTES
+        refusal = self._upload_refusal() if is_upload else _body_refusal()
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
-            await error_response(self._error())(scope, receive, send)
+            await error_response(refusal)(scope, receive, send)
             return
         received, refused = 0, False
 
@@ -107,7 +110,7 @@ class BodyLimit:
             received += len(message.get("body", b""))
             if received > limit:
                 refused = True
-                raise self._error()
+                raise refusal
             return message
 
         async def send_unless_refused(message: Message) -> None:
@@ -120,11 +123,15 @@ class BodyLimit:
             if not refused:
                 raise
         if refused:
-            await error_response(self._error())(scope, receive, send)
+            await error_response(refusal)(scope, receive, send)
 
-    def _error(self) -> TooLarge:
+    def _upload_refusal(self) -> TooLarge:
         return TooLarge(
             f"The upload is larger than {self._upload_limit} bytes (INGEST_MAX_FILE_BYTES).",
             setting="INGEST_MAX_FILE_BYTES",
             limit=self._upload_limit,
         )
+
+
+def _body_refusal() -> InvalidRequest:
+    return InvalidRequest(f"A request body holds at most {_BODY_BYTES} bytes.")

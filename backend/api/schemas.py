@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backend.core.citations import Citation
 from backend.core.types import DocType, DocumentRecord, DocumentVersion, ListRank, ScoredChunk
@@ -168,8 +168,13 @@ class SearchResponse(_Model):
 # --- ask ---------------------------------------------------------------------------------------
 
 
+Question = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARS)
+]
+
+
 class AskBody(_Model):
-    q: str = Field(min_length=1, max_length=MAX_QUESTION_CHARS)
+    q: Question
     space_id: str
     top_k: int | None = Field(None, ge=1)
     doc_types: tuple[DocType, ...] = ()

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from backend.api.deps import Injected
-from backend.api.schemas import MAX_QUESTION_CHARS, SearchHit, SearchResponse
+from backend.api.schemas import Question, SearchHit, SearchResponse
 from backend.api.validation import chosen_top_k
 from backend.core.doc_types import parse_doc_type
 from backend.core.identity import clean_space_id
@@ -20,7 +20,7 @@ router = APIRouter(tags=["questions"])
 @router.get("/search", response_model=SearchResponse)
 async def search(
     services: Injected,
-    q: Annotated[str, Query(min_length=1, max_length=MAX_QUESTION_CHARS)],
+    q: Question,
     space_id: str,
     top_k: Annotated[int | None, Query(ge=1)] = None,
     doc_types: Annotated[

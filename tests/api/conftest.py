@@ -13,7 +13,6 @@ from fastapi import FastAPI
 
 from backend.adapters.stores.edge import EdgeDocumentStore, EdgeVectorStore
 from backend.adapters.stores.schema import HnswSettings
-from backend.api.deps import Services
 from backend.app import create_app
 from backend.core.errors import NotReady
 from backend.core.ports import Embedder, Generator, Parser
@@ -94,16 +93,10 @@ async def running_app(
     used = embedder or HashingEmbedder()
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(edge_stores(settings.data_dir, used))
-        adapters = Adapters(stores, used, parser or PlainParser(), chat or chat_with(None))
-
-        def open_(
-            settings: Settings, warnings: tuple[str, ...]
-        ) -> AbstractAsyncContextManager[Services]:
-            return compose(settings, adapters, warnings)
-
-        app = create_app(settings, ("LLM_FOO is unknown.",), open_)
-        await stack.enter_async_context(app.router.lifespan_context(app))
-        yield app
+        adapters = Adapters(stores, used, used, parser or PlainParser(), chat or chat_with(None))
+        warnings = ("LLM_FOO is unknown.",)
+        services = await stack.enter_async_context(compose(settings, adapters, warnings))
+        yield create_app(settings, services)
 
 
 @pytest.fixture

@@ -75,3 +75,19 @@ async def test_an_unexpected_failure_tells_the_request_id_and_nothing_else(
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal"
     assert "secret" not in response.text
+
+
+async def test_only_an_upload_may_be_large(open_client: OpenClient) -> None:
+    async with open_client() as client:
+        response = await client.post("/ask", json={"q": "x" * 2_000_000, "space_id": "s"})
+
+    assert response.status_code == 400
+    assert "1048576 bytes" in response.json()["error"]["message"]
+
+
+async def test_a_question_of_blanks_is_no_question(open_client: OpenClient) -> None:
+    async with open_client() as client:
+        asked = await client.post("/ask", json={"q": "   ", "space_id": "s"})
+        searched = await client.get("/search", params={"q": "   ", "space_id": "s"})
+
+    assert asked.status_code == searched.status_code == 422
