@@ -18,7 +18,7 @@ from backend.api.validation import chosen_top_k
 from backend.core.errors import RagError
 from backend.core.identity import clean_space_id
 from backend.core.types import TextDelta
-from backend.services.ask import AskEvent, AskRequest, SourcesFound
+from backend.services.answers import AskEvent, AskRequest, SourcesFound
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["questions"])

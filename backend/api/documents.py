@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 
 from backend.api.deps import Injected
-from backend.api.schemas import Deleted, DocumentList, DocumentOut
+from backend.api.document_schemas import Deleted, DocumentList, DocumentOut
 from backend.core.identity import clean_space_id
 from backend.services.documents import DocumentView
 

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 from fastapi import APIRouter, Form, UploadFile
 
 from backend.api.deps import Injected
-from backend.api.schemas import IngestResponse
+from backend.api.document_schemas import IngestResponse
 from backend.core.doc_types import parse_doc_type
 from backend.core.errors import InvalidRequest, TooLarge
 from backend.services.ingest import Upload

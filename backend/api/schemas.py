@@ -3,126 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backend.core.citations import Citation
-from backend.core.types import DocType, DocumentRecord, DocumentVersion, ListRank, ScoredChunk
-from backend.services.ask import Answer, ContextUse, Source
-from backend.services.documents import DocumentView
+from backend.core.types import DocType, ListRank, ScoredChunk
+from backend.services.answers import Answer, ContextUse, Source
 from backend.services.health import Health
-from backend.services.ingest import IngestResult
 
 MAX_QUESTION_CHARS = 4000
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-# --- ingest and documents ----------------------------------------------------------------------
-
-
-class DocumentOut(_Model):
-    doc_id: str
-    source: str
-    space_id: str
-    state: Literal["ready", "pending", "updating", "deleting"]
-    doc_type: DocType
-    doc_type_origin: Literal["given", "folder", "guessed"]
-    format: str
-    title: str | None
-    pages: int | None
-    language: str
-    tokens: int = Field(description="embedded tokens, headings and overlaps of the chunks counted")
-    chunks_indexed: int
-    chunks_total: int
-    size_bytes: int
-    content_sha256: str
-    warnings: tuple[str, ...]
-    created_at: datetime | None
-    summary_pending: bool = False
-
-    @classmethod
-    def of(cls, view: DocumentView) -> DocumentOut:
-        record = view.record
-        shown = record.live or record.pending
-        if shown is None:
-            raise ValueError(f"record {record.doc_id} has no version")
-        indexed = shown.chunks if record.live else (view.chunks_done or 0)
-        return cls(
-            doc_id=record.doc_id,
-            source=record.source,
-            space_id=record.space_id,
-            state=_state(record),
-            chunks_indexed=indexed,
-            chunks_total=shown.chunks,
-            **_facts(shown),
-        )
-
-
-def _facts(version: DocumentVersion) -> dict[str, object]:
-    names = (
-        "doc_type doc_type_origin format title pages language tokens size_bytes content_sha256 "
-        "warnings created_at"
-    )
-    return {name: getattr(version, name) for name in names.split()}
-
-
-def _state(record: DocumentRecord) -> Literal["ready", "pending", "updating", "deleting"]:
-    if record.deleting:
-        return "deleting"
-    if record.pending is None:
-        return "ready"
-    return "updating" if record.live else "pending"
-
-
-class IngestResponse(DocumentOut):
-    unchanged: bool = Field(description="the same file was there already; nothing was done")
-    replaced: bool = Field(description="an older version under this source was replaced")
-    seconds: float
-
-    @classmethod
-    def of_result(cls, result: IngestResult) -> IngestResponse:
-        document = DocumentOut.of(DocumentView(result.record))
-        return cls(
-            **document.model_dump(),
-            unchanged=result.unchanged,
-            replaced=result.replaced,
-            seconds=round(result.seconds, 4),
-        )
-
-
-class DocumentList(_Model):
-    space_id: str
-    total: int
-    documents: list[DocumentOut]
-
-
-class Deleted(_Model):
-    doc_id: str
-    source: str
-    space_id: str
-    deleted: Literal[True] = True
 
 
 # --- search ------------------------------------------------------------------------------------
 
 
-class Rank(_Model):
+class Rank(Model):
     rank: int
     score: float
 
 
-class SearchHit(_Model):
+class Place(Model):
+    """Which chunk of which document."""
+
     doc_id: str
     source: str
     doc_type: DocType
     chunk_index: int
     page: int | None
     heading: str | None
+
+
+def _place(scored: ScoredChunk) -> dict[str, Any]:
+    stored = scored.stored
+    return {
+        "doc_id": stored.doc_id,
+        "source": stored.source,
+        "doc_type": stored.doc_type,
+        "chunk_index": stored.chunk.index,
+        "page": stored.chunk.page,
+        "heading": _heading(stored.chunk.heading_path),
+    }
+
+
+class SearchHit(Place):
     char_start: int
     char_end: int
     text: str
@@ -132,14 +60,9 @@ class SearchHit(_Model):
 
     @classmethod
     def of(cls, scored: ScoredChunk) -> SearchHit:
-        stored, chunk = scored.stored, scored.stored.chunk
+        chunk = scored.stored.chunk
         return cls.model_construct(
-            doc_id=stored.doc_id,
-            source=stored.source,
-            doc_type=stored.doc_type,
-            chunk_index=chunk.index,
-            page=chunk.page,
-            heading=_heading(chunk.heading_path),
+            **_place(scored),
             char_start=chunk.start,
             char_end=chunk.end,
             text=chunk.text,
@@ -157,7 +80,7 @@ def _rank(rank: ListRank | None) -> Rank | None:
     return Rank(rank=rank.rank, score=rank.score) if rank else None
 
 
-class SearchResponse(_Model):
+class SearchResponse(Model):
     q: str
     space_id: str
     results: list[SearchHit]
@@ -173,7 +96,7 @@ Question = Annotated[
 ]
 
 
-class AskBody(_Model):
+class AskBody(Model):
     q: Question
     space_id: str
     top_k: int | None = Field(None, ge=1)
@@ -182,36 +105,19 @@ class AskBody(_Model):
     stream: bool = False
 
 
-class SourceOut(_Model):
+class SourceOut(Place):
     n: int = Field(description="the number the answer's [n] means")
-    doc_id: str
-    source: str
-    doc_type: DocType
-    chunk_index: int
-    page: int | None
-    heading: str | None
     score: float
     cited: bool
 
     @classmethod
     def of(cls, source: Source) -> SourceOut:
-        return cls(n=source.n, cited=source.cited, **_place(source.scored))
+        return cls(
+            n=source.n, cited=source.cited, score=source.scored.score, **_place(source.scored)
+        )
 
 
-def _place(scored: ScoredChunk) -> dict[str, object]:
-    stored = scored.stored
-    return {
-        "doc_id": stored.doc_id,
-        "source": stored.source,
-        "doc_type": stored.doc_type,
-        "chunk_index": stored.chunk.index,
-        "page": stored.chunk.page,
-        "heading": _heading(stored.chunk.heading_path),
-        "score": scored.score,
-    }
-
-
-class CitationOut(_Model):
+class CitationOut(Model):
     """What became of one number of one marker of the answer."""
 
     marker: int
@@ -239,17 +145,11 @@ class CitationOut(_Model):
         return cls(heading=_heading(citation.heading), **same)
 
 
-class LeftOut(_Model):
-    doc_id: str
-    source: str
-    doc_type: DocType
-    chunk_index: int
-    page: int | None
-    heading: str | None
+class LeftOut(Place):
     score: float
 
 
-class ContextOut(_Model):
+class ContextOut(Model):
     window: int | None
     prompt_tokens: int
     max_tokens: int
@@ -265,12 +165,14 @@ class ContextOut(_Model):
             prompt_tokens=context.prompt_tokens,
             max_tokens=context.max_tokens,
             chunks_in=context.chunks_in,
-            chunks_left_out=[LeftOut(**_place(scored)) for scored in context.chunks_left_out],
+            chunks_left_out=[
+                LeftOut(score=scored.score, **_place(scored)) for scored in context.chunks_left_out
+            ],
             finish_reason=context.finish_reason,
         )
 
 
-class AskResponse(_Model):
+class AskResponse(Model):
     answer: str
     answered: bool
     language: Literal["ru", "en"]
@@ -313,13 +215,13 @@ class AskResponse(_Model):
 # --- health ------------------------------------------------------------------------------------
 
 
-class ComponentOut(_Model):
+class ComponentOut(Model):
     state: Literal["ok", "starting", "failed"]
     detail: str
     seconds: float
 
 
-class HealthResponse(_Model):
+class HealthResponse(Model):
     status: Literal["ok", "starting", "failed"]
     version: str
     components: dict[str, ComponentOut]

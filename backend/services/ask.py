@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from backend.core.citations import CheckedAnswer, Citation
+from backend.core.citations import CheckedAnswer
 from backend.core.errors import InvalidRequest
 from backend.core.language import AnswerLanguage, question_language
 from backend.core.no_answer import is_no_answer, is_sentinel, may_become_sentinel, no_answer
@@ -16,11 +15,19 @@ from backend.core.ports import Generator
 from backend.core.token_budget import TokenBudget
 from backend.core.types import (
     Completion,
-    DocType,
-    FinishReason,
     Sampling,
     ScoredChunk,
     TextDelta,
+)
+from backend.services.answers import (
+    EXTRACTIVE,
+    Answer,
+    AskEvent,
+    AskRequest,
+    ContextUse,
+    Generation,
+    Source,
+    SourcesFound,
 )
 from backend.services.cache import SpaceCache
 from backend.services.cite import CitationChecker
@@ -30,70 +37,6 @@ from backend.services.retrieve import Retriever, SearchQuery
 from backend.services.timing import Timings
 
 log = logging.getLogger(__name__)
-
-AskMode = Literal["normal", "auto", "summarize", "detailed"]
-Generation = Literal["model", "extractive", "none"]
-EXTRACTIVE = "extractive"
-
-
-@dataclass(frozen=True, slots=True)
-class AskRequest:
-    q: str
-    space_id: str
-    top_k: int
-    doc_types: tuple[DocType, ...] = ()
-    mode: AskMode = "normal"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A numbered chunk of the prompt; the answer's ``[n]`` mean these numbers."""
-
-    n: int
-    scored: ScoredChunk
-    cited: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ContextUse:
-    """What the prompt took of the window, in tokens of the chat model."""
-
-    window: int | None
-    prompt_tokens: int
-    max_tokens: int
-    chunks_in: int
-    chunks_left_out: tuple[ScoredChunk, ...]
-    finish_reason: FinishReason | None
-
-
-@dataclass(frozen=True, slots=True)
-class SourcesFound:
-    sources: tuple[Source, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """``draft`` is what the model wrote when none of it could be checked against the sources;
-    then the answer itself says that the documents do not hold one."""
-
-    answer: str
-    answered: bool
-    language: AnswerLanguage
-    model: str
-    generation: Generation
-    mode: AskMode
-    sources: tuple[Source, ...]
-    citations: tuple[Citation, ...]
-    attributed: tuple[Citation, ...]
-    uncited: tuple[str, ...]
-    context: ContextUse
-    warnings: tuple[str, ...] = ()
-    draft: str | None = None
-    cached: bool = False
-    timings: Mapping[str, float] = field(default_factory=dict)
-
-
-AskEvent = SourcesFound | TextDelta | Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from backend.adapters.parsers import ParserLimits, ProcessParser
 from backend.adapters.sparse.bm25 import BilingualBm25
 from backend.api.deps import Limits, Services
 from backend.core.ports import Embedder, Parser
-from backend.services.ask import Answer, Answerer
+from backend.services.answers import Answer
+from backend.services.ask import Answerer
 from backend.services.cache import SpaceCache
 from backend.services.cite import CitationChecker
 from backend.services.documents import Documents

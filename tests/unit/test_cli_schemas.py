@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
+from backend.api import document_schemas as documents
 from backend.api import schemas as api
 from cli import schemas as cli
 
@@ -10,9 +11,9 @@ from cli import schemas as cli
 @pytest.mark.parametrize(
     ("read", "written"),
     [
-        (cli.Document, api.DocumentOut),
-        (cli.DocumentPage, api.DocumentList),
-        (cli.Ingested, api.IngestResponse),
+        (cli.Document, documents.DocumentOut),
+        (cli.DocumentPage, documents.DocumentList),
+        (cli.Ingested, documents.IngestResponse),
         (cli.Hit, api.SearchHit),
         (cli.SearchAnswer, api.SearchResponse),
         (cli.Source, api.SourceOut),
