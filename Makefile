@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format lock test-engines test-quality bench-retrieval clean
+.PHONY: help demo run test lint check format lock test-engines clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -31,12 +31,13 @@ run: $(VENV)/run.stamp  ## serve with what the environment sets (HOST, PORT, DAT
 test: $(VENV)/dev.stamp  ## the fast tests
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/dev.stamp  ## format, lint, types, import rules, fast tests
+lint: $(VENV)/dev.stamp  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q
+
+check: lint test  ## lint and the fast tests
 
 format: $(VENV)/dev.stamp  ## let ruff format and mend
 	$(BIN)/ruff format .
