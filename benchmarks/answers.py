@@ -1,6 +1,6 @@
 """The quality questions on the sample corpus, answered by a real chat model.
 
-    python -m benchmarks.answers [--model NAME] [--limit N] [--out FILE]
+    python -m benchmarks.answers [--model NAME | --extractive] [--limit N] [--out FILE]
 
 Prints, by language: how many answerable questions got the expected facts, how many others were
 refused, and what became of every marker. A quote that is not found verbatim in the document's
@@ -71,6 +71,7 @@ async def _measure(arguments: argparse.Namespace, folder: Path) -> None:
     settings = Settings(
         _env_file=None,
         data_dir=folder,
+        llm_mode="none" if arguments.extractive else "llamacpp",
         llm_model=arguments.model,
         ask_context_tokens=arguments.context_tokens,
         llm_max_tokens=256,
@@ -126,6 +127,7 @@ def _report(tally: Counter[tuple[str, str]], count: int, seconds: float) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=None, help="of config/local_models.json, or a .gguf")
+    parser.add_argument("--extractive", action="store_true", help="without a chat model")
     parser.add_argument("--limit", type=int, default=50)
     parser.add_argument("--every", type=int, default=1, help="take each n-th question")
     parser.add_argument("--context-tokens", type=int, default=900)

@@ -21,6 +21,7 @@ from backend.core.windows import Source, Window
 
 MOST_SENTENCES = 3
 _CANDIDATES = 16  # each is embedded, 20-60 ms
+_MOST_ITEMS = 12  # of a list that a chosen sentence leads into
 _ALSO_GOOD = 0.03  # a further sentence may score this much less than the best
 
 # score = cosine + _COVERAGE_WEIGHT * coverage; fitted on XQuAD, see docs/decisions/0005.
@@ -28,6 +29,8 @@ _COVERAGE_WEIGHT = 0.15
 _ENOUGH_SAME_LANGUAGE = 0.90
 _ENOUGH_OTHER_LANGUAGE = 0.79
 _ENOUGH_BY_WORDS = 0.6
+
+_ITEM = re.compile(r"\n\s*(?:[-*•–—]|\d{1,2}[.)])\s[^\n]*")
 
 Sought = Literal["date", "number", "name", "any"]
 _SOUGHT: tuple[tuple[Sought, re.Pattern[str]], ...] = (
@@ -44,13 +47,16 @@ _SOUGHT: tuple[tuple[Sought, re.Pattern[str]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class LikelySentence:
-    """``coverage``: share of the question's content words in the sentence and its heading."""
+    """``coverage``: share of the question's content words in the sentence and its heading.
+    ``items``: the list that a sentence ending with a colon leads into.
+    """
 
     number: int
     start: int
     text: str
     coverage: float
     same_language: bool
+    items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +84,11 @@ def likely_sentences(
             window.text,
             _coverage(asked, window),
             same_script(question, window.text),
+            _items_after(chunk.chunk.text, window),
         )
         for number, chunk in enumerate(chunks, start=1)
         for window in Source(number, chunk, analyst).windows(range(1, 2))
-        if _could_answer(question, asked, sought, window)
+        if not _is_heading(window, chunk) and _could_answer(question, asked, sought, window)
     ]
     return tuple(sorted(found, key=lambda s: (-s.coverage, s.number, s.start))[:_CANDIDATES])
 
@@ -98,8 +105,33 @@ def compose(
         return None
     chosen = [s for score, s in good if score >= good[0][0] - _ALSO_GOOD][:MOST_SENTENCES]
     chosen.sort(key=lambda s: (s.number, s.start))
-    text = "\n".join(f"{' '.join(s.text.split())} [{s.number}]" for s in chosen)
+    text = "\n".join(dict.fromkeys(line for sentence in chosen for line in _lines(sentence)))
     return ExtractiveAnswer(text, tuple(dict.fromkeys(s.number for s in chosen)))
+
+
+def _lines(sentence: LikelySentence) -> list[str]:
+    """The sentence with its marker, or what it leads into with one each."""
+    text = " ".join(sentence.text.split())
+    if not sentence.items:
+        return [f"{text} [{sentence.number}]"]
+    return [text, *(f"{item} [{sentence.number}]" for item in sentence.items)]
+
+
+def _items_after(text: str, window: Window) -> tuple[str, ...]:
+    if not window.text.rstrip().endswith(":"):
+        return ()
+    items: list[str] = []
+    position = window.start + len(window.text.rstrip())
+    while len(items) < _MOST_ITEMS and (item := _ITEM.match(text, position)):
+        items.append(" ".join(item[0].split()))
+        position = item.end()
+    return tuple(items)
+
+
+def _is_heading(window: Window, stored: StoredChunk) -> bool:
+    text = window.text.strip()
+    bare = text.strip("#= ").casefold()
+    return text.startswith("#") or bare in (title.casefold() for title in stored.chunk.heading_path)
 
 
 def _score(sentence: LikelySentence, cosine: float | None) -> float:

@@ -2,6 +2,7 @@ from backend.adapters.sparse.bm25 import BilingualBm25
 from backend.core.citations import check_by_words, conclude
 from backend.core.extractive import LikelySentence, compose, likely_sentences
 from backend.core.types import Chunk, DocType, StoredChunk
+from tests.factories import stored
 
 _BM25 = BilingualBm25()
 
@@ -97,3 +98,19 @@ def test_an_extractive_answer_passes_its_own_citation_check():
 
     assert [c.status for c in checked.citations] == ["exact"]
     assert checked.uncited == ()
+
+
+def test_a_heading_is_no_answer_but_the_list_below_it_is() -> None:
+    text = (
+        "## Дедлайны по проекту\n\nДействующие дедлайны по проекту такие:\n\n"
+        "- 27 ноября 2026 — интеграция с ERP;\n- 15 января 2027 — обучение всех смен."
+    )
+
+    found = compose(likely_sentences("Какие дедлайны по проекту?", [stored(text)], terms), None)
+
+    assert found is not None
+    assert found.text.splitlines() == [
+        "Действующие дедлайны по проекту такие:",
+        "- 27 ноября 2026 — интеграция с ERP; [1]",
+        "- 15 января 2027 — обучение всех смен. [1]",
+    ]
