@@ -125,3 +125,27 @@ async def test_an_answer_without_a_model_is_none_when_nothing_answers():
     )
 
     assert answer is None
+
+
+async def test_a_figure_from_a_source_in_the_other_language_is_supported_by_the_question():
+    area = chunk("The centre has a floor area of 18,400 m2. Sensors cost 40 euros each.")
+    embedder = TopicEmbedder("площадь", "area")
+
+    checked = await CitationChecker(embedder, terms).check(
+        "18 400 [1]", "Какая площадь центра?", [area]
+    )
+
+    (citation,) = checked.citations
+    assert (citation.status, citation.method) == ("normalized", "meaning")
+    assert citation.quote == "The centre has a floor area of 18,400 m2."
+
+
+async def test_a_figure_that_the_source_does_not_have_is_supported_by_no_meaning():
+    area = chunk("The centre has a floor area of 18,400 m2.")
+    embedder = TopicEmbedder("площадь", "area")
+
+    checked = await CitationChecker(embedder, terms).check(
+        "19 400 [1]", "Какая площадь центра?", [area]
+    )
+
+    assert checked.citations[0].status == "unsupported"
