@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from backend import __version__
 from backend.api import ask, documents, health, ingest, search
 from backend.api.deps import Services
 from backend.api.errors import add_error_handlers
-from backend.api.middleware import ApiKeys, BodyLimit, RequestLog
+from backend.api.middleware import DOCS_ASSETS, ApiKeys, BodyLimit, RequestLog
 from backend.settings import Settings
 
 
 def create_app(settings: Settings, services: Services) -> FastAPI:
     """``services`` must be open as long as the application serves."""
-    app = FastAPI(
+    # FastAPI's own page of the API loads its scripts from outside; this one brings them along.
+    app = FastAPIOffline(
+        redoc_url=None,
+        static_url=DOCS_ASSETS,
         title="Quadrate RAG",
         version=__version__,
         description="Questions about a team's own documents, with citations that were checked.",

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"^[\w.-]{1,64}$")
 _BODY_BYTES = 1024 * 1024
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024  # form fields and boundaries around the file
+DOCS_ASSETS = "/docs-assets"
 _OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", "/docs/oauth2-redirect"})
 
 
@@ -69,7 +70,7 @@ class ApiKeys:
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS or self._known(scope):
+        if scope["type"] != "http" or _is_open(scope["path"]) or self._known(scope):
             await self._app(scope, receive, send)
             return
         error = Unauthorized("An API key is needed: send 'Authorization: Bearer <key>'.")
@@ -81,6 +82,10 @@ class ApiKeys:
         headers = Headers(scope=scope)
         given = headers.get("authorization", "").removeprefix("Bearer ").strip().encode()
         return any([hmac.compare_digest(given, key) for key in self._keys])
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN_PATHS or path.startswith(f"{DOCS_ASSETS}/")
 
 
 class BodyLimit:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.api.conftest import OpenClient, loading_chat, put
@@ -91,3 +93,14 @@ async def test_a_question_of_blanks_is_no_question(open_client: OpenClient) -> N
         searched = await client.get("/search", params={"q": "   ", "space_id": "s"})
 
     assert asked.status_code == searched.status_code == 422
+
+
+async def test_the_page_of_the_api_needs_nothing_from_outside(open_client: OpenClient) -> None:
+    async with open_client(API_KEY="secret") as client:
+        page = await client.get("/docs")
+        addresses = re.findall(r'(?:src|href|url)(?:=|: ?)["\']([^"\']+)', page.text)
+        found = [(await client.get(address)).status_code for address in addresses]
+
+    assert len(addresses) >= 3
+    assert [address for address in addresses if not address.startswith("/")] == []
+    assert set(found) == {200}
