@@ -21,6 +21,9 @@ from backend.core.types import DocType, StoredChunk
 from backend.core.verify import Finding, find_joint_support, find_support
 from backend.core.windows import Source, Window
 
+_CLAUSES = re.compile(r"[,;]\s+(?:and|but|while|а также|а|и|но)\s+", re.IGNORECASE)
+_LEAST_CLAUSE_WORDS = 4
+
 Status = Literal["exact", "normalized", "unsupported"]
 Reason = Literal["no_such_source", "misplaced", "not_found"]
 Method = Literal["verbatim", "words", "meaning", "none"]
@@ -33,7 +36,8 @@ class Citation:
     ``quote`` is ``document.text[char_start:char_end]``, empty when unsupported.
     ``score`` is the share of the statement found in the quote, or the cosine when
     ``method`` is "meaning". ``better_marker`` is set for a misplaced marker.
-    A marker on the line above a list yields one citation per item.
+    A marker on the line above a list yields one citation per item, and one behind several clauses
+    that the source says in different places one per clause.
     """
 
     marker: int
@@ -174,8 +178,33 @@ def _marker_checks(
         group = [
             _check(n, marker, statement.readings, claims, sources, setting) for n, marker in numbers
         ]
-        checks.extend(_with_joint_support(group, claims[0], sources, setting))
+        group = _with_joint_support(group, claims[0], sources, setting)
+        for check in group:
+            checks.extend(_by_clauses(check, sources, setting, analyst))
     return checks
+
+
+def _by_clauses(
+    check: _Check, sources: dict[int, Source], setting: Setting, analyst: Analyst
+) -> list[_Check]:
+    """``A, and B [1]`` where the source says one here and the other elsewhere, or only one."""
+    clauses = [clause.strip(" .") for clause in _CLAUSES.split(check.statement)]
+    if check.finding is not None or check.number not in sources or len(clauses) < 2:
+        return [check]
+    if min(len(clause.split()) for clause in clauses) < _LEAST_CLAUSE_WORDS:
+        return [check]
+    parts = [
+        _check(
+            check.number,
+            check.marker,
+            [clause],
+            [make_claim(clause, setting, analyst)],
+            sources,
+            setting,
+        )
+        for clause in clauses
+    ]
+    return parts if any(part.finding for part in parts) else [check]
 
 
 def _check(

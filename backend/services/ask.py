@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -37,6 +38,8 @@ from backend.services.retrieve import Retriever, SearchQuery
 from backend.services.timing import Timings
 
 log = logging.getLogger(__name__)
+
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,8 @@ class Answerer:
             warnings=draft.warnings,
         )
         if is_no_answer(text):
-            said = no_answer(language) if is_sentinel(text) else text
+            says_nothing = is_sentinel(text) or not _LETTER.search(text)
+            said = no_answer(language) if says_nothing else text
             return replace(answer, answer=said, answered=False)
         stored = [scored.stored for scored in draft.used]
         checked = await self._checker.check(text, request.q, stored)

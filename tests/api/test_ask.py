@@ -283,3 +283,12 @@ async def test_a_right_answer_without_markers_is_attributed_to_its_source(
     assert body["attributed"][0]["marker"] == 1
     assert "15 января 2027" in body["attributed"][0]["quote"]
     assert body["sources"][0]["cited"] is True
+
+
+async def test_an_answer_of_markers_alone_is_no_answer(open_client: OpenClient) -> None:
+    async with open_client(generator=ScriptedGenerator("[1]")) as client:
+        await put(client, MINUTES)
+        body = (await ask(client)).json()
+
+    assert body["answered"] is False
+    assert body["answer"] == "В документах нет ответа на этот вопрос."

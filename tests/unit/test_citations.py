@@ -492,3 +492,30 @@ def test_a_sentence_without_a_marker_is_attributed_to_the_source_that_holds_it()
     assert checked.uncited == ("Бюджет равен 7 млн рублей.",)
     assert checked.citations == ()
     assert checked.supported
+
+
+def test_clauses_that_a_source_says_in_different_places_are_checked_one_by_one() -> None:
+    text = (
+        "The duty engineer starts the switch to the standby database by hand. Logs are kept. "
+        "Backups run at night. Alerts go to the chat. The rehearsal took 7 minutes."
+    )
+    answer = "The duty engineer starts the switch by hand, and the rehearsal took 7 minutes [1]."
+
+    draft = check_by_words(answer, "Who starts the switch?", [stored(text)], terms)
+    first, second = conclude(draft, []).citations
+
+    assert (first.marker, second.marker) == (1, 1)
+    assert first.quote.startswith("The duty engineer starts the switch")
+    assert second.quote == "The rehearsal took 7 minutes."
+
+
+def test_a_clause_that_no_source_holds_is_reported_beside_the_one_that_holds() -> None:
+    text = "The duty engineer starts the switch to the standby database by hand."
+    answer = "The duty engineer starts the switch by hand, and the rehearsal took 9 minutes [1]."
+
+    draft = check_by_words(answer, "Who starts the switch?", [stored(text)], terms)
+    cosines = [[0.0] * len(asked.pieces) for asked in draft.open_questions]
+    first, second = conclude(draft, cosines).citations
+
+    assert first.status == "normalized"
+    assert (second.status, second.reason) == ("unsupported", "not_found")
