@@ -56,5 +56,5 @@ def configure_logging(level: str, style: str) -> None:
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
     # Their INFO lines hold one line per outgoing request.
-    for name in ("httpx", "httpcore", "pypdf", "uvicorn.access"):
+    for name in ("httpx", "httpcore", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)

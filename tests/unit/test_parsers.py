@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from datetime import date, datetime
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from docx.document import Document as DocxDocument
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
+from pypdf import PdfReader
 
 from backend.adapters.parsers.dispatch import parse_file
 from backend.adapters.parsers.limits import ParserLimits
@@ -325,3 +328,15 @@ def test_a_name_is_never_used_as_a_path(tmp_path: Path, name: str) -> None:
     path = make.write(tmp_path / "stored", "content")
 
     assert parse_file(path, name, LIMITS).text == "content"
+
+
+def test_an_independent_reader_finds_the_same_words_in_a_pdf() -> None:
+    path = Path(__file__).parents[2] / "docs/samples/technical_docs/tekhnicheskoe_zadanie.pdf"
+
+    ours = re.findall(r"\w+", parse(path).text)
+    theirs = [
+        word for page in PdfReader(path).pages for word in re.findall(r"\w+", page.extract_text())
+    ]
+
+    assert Counter(ours) == Counter(theirs)
+    assert len(ours) > 1500
