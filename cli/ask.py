@@ -14,11 +14,10 @@ from contextlib import aclosing
 
 import httpx
 
-from backend.core.errors import InvalidRequest
-from backend.core.identity import clean_space_id
 from backend.core.types import DocType
 from cli.answer_view import AnswerView
-from cli.client import Address, Client, Question
+from cli.arguments import address_of, clean_space
+from cli.client import Client, Question
 from cli.failures import ClientError, Patience, TimedOut, UnexpectedAnswer, Unreachable
 from cli.schemas import Answer, Delta, Source
 from cli.terminal import INTERRUPTED, console, never_fail_on_encoding, run_interruptibly, tell
@@ -49,10 +48,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("the question is empty")
     if options.top_k is not None and options.top_k < 1:
         parser.error("--top-k must be at least 1")
-    try:
-        options.space = clean_space_id(options.space)
-    except InvalidRequest as error:
-        parser.error(str(error))
+    options.space = clean_space(parser, options.space)
     return options
 
 
@@ -65,10 +61,8 @@ def run(
     question = Question(options.question, options.space, options.top_k, tuple(options.doc_type))
     view = AnswerView(console)
 
-    try:
-        address = Address.of(options.url, environment)
-    except ValueError as error:
-        tell(str(error))
+    address = address_of(options.url, environment)
+    if address is None:
         return 2
 
     async def ask() -> Answer:

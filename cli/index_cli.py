@@ -15,9 +15,8 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from backend.core.errors import InvalidRequest
-from backend.core.identity import clean_space_id
 from backend.core.types import DocType
+from cli.arguments import address_of, clean_space
 from cli.client import Address, Client
 from cli.failures import ClientError, Patience
 from cli.index_view import as_json, progress_bar, show
@@ -55,10 +54,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--jobs must be 1 to {_MAX_JOBS}")
     if not options.dir.is_dir():
         parser.error(f"--dir {options.dir}: there is no such folder")
-    try:
-        options.space = clean_space_id(options.space)
-    except InvalidRequest as error:
-        parser.error(str(error))
+    options.space = clean_space(parser, options.space)
     return options
 
 
@@ -68,10 +64,8 @@ def run(
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> int:
     options = parse(arguments)
-    try:
-        address = Address.of(options.url, environment)
-    except ValueError as error:
-        tell(str(error))
+    address = address_of(options.url, environment)
+    if address is None:
         return 2
     request = IndexRequest(
         options.dir, options.space, options.doc_type, options.jobs, options.prune

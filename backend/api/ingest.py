@@ -13,8 +13,9 @@ from fastapi import APIRouter, Form, UploadFile
 
 from backend.api.deps import Injected
 from backend.api.document_schemas import IngestResponse
+from backend.api.validation import upload_too_large
 from backend.core.doc_types import parse_doc_type
-from backend.core.errors import InvalidRequest, TooLarge
+from backend.core.errors import InvalidRequest
 from backend.services.ingest import Upload
 
 router = APIRouter(tags=["documents"])
@@ -61,11 +62,7 @@ def _receive(file: BinaryIO, folder: Path, limit_bytes: int) -> Upload:
             while block := file.read(_BLOCK_BYTES):
                 size += len(block)
                 if size > limit_bytes:
-                    raise TooLarge(
-                        f"The file is larger than {limit_bytes} bytes (INGEST_MAX_FILE_BYTES).",
-                        setting="INGEST_MAX_FILE_BYTES",
-                        limit=limit_bytes,
-                    )
+                    raise upload_too_large(limit_bytes)
                 digest.update(block)
                 copy.write(block)
     except BaseException:

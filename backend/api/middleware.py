@@ -13,7 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.api.errors import error_response
-from backend.core.errors import InvalidRequest, RagError, TooLarge, Unauthorized
+from backend.api.validation import upload_too_large
+from backend.core.errors import InvalidRequest, RagError, Unauthorized
 from backend.telemetry.logging import request_id
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class BodyLimit:
             return
         is_upload = scope["path"] == "/ingest"
         limit = self._upload_limit + _MULTIPART_OVERHEAD_BYTES if is_upload else _BODY_BYTES
-        refusal = self._upload_refusal() if is_upload else _body_refusal()
+        refusal = upload_too_large(self._upload_limit) if is_upload else _body_refusal()
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             await error_response(refusal)(scope, receive, send)
@@ -129,13 +130,6 @@ class BodyLimit:
                 raise
         if refused:
             await error_response(refusal)(scope, receive, send)
-
-    def _upload_refusal(self) -> TooLarge:
-        return TooLarge(
-            f"The upload is larger than {self._upload_limit} bytes (INGEST_MAX_FILE_BYTES).",
-            setting="INGEST_MAX_FILE_BYTES",
-            limit=self._upload_limit,
-        )
 
 
 def _body_refusal() -> InvalidRequest:

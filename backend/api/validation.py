@@ -6,6 +6,14 @@ from backend.api.deps import Limits
 from backend.core.errors import TooLarge
 
 
+def upload_too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(
+        f"The upload is larger than {limit_bytes} bytes (INGEST_MAX_FILE_BYTES).",
+        setting="INGEST_MAX_FILE_BYTES",
+        limit=limit_bytes,
+    )
+
+
 def chosen_top_k(limits: Limits, given: int | None) -> int:
     """
     Raises:

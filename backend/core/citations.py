@@ -15,7 +15,7 @@ from typing import Literal
 from backend.core.features import Analyst, Terms
 from backend.core.meaning import Candidate, candidates_elsewhere, candidates_in, holds_by_meaning
 from backend.core.no_answer import is_no_answer
-from backend.core.statements import Marker, ParsedAnswer, parse_answer
+from backend.core.statements import Marker, ParsedAnswer, UnmarkedStatement, parse_answer
 from backend.core.support import Claim, Setting, make_claim
 from backend.core.types import DocType, StoredChunk
 from backend.core.verify import Finding, find_joint_support, find_support
@@ -131,20 +131,21 @@ def check_by_words(
     known = tuple(dict.fromkeys(name for s in sources.values() for name in s.names()))
     setting = Setting(question, analyst.features(question), known)
     parsed = parse_answer(answer)
+    unmarked = [
+        (sentence, claim)
+        for sentence in parsed.unmarked
+        if (claim := _what_it_claims(sentence.text, setting, analyst))
+    ]
     checks = [
         *_marker_checks(parsed, sources, setting, analyst),
-        *_cover_checks(parsed, sources, setting, analyst),
+        *_cover_checks(unmarked, sources, setting),
     ]
-    never = [
-        u.text
-        for u in parsed.unmarked
-        if not u.covered_by and _claims_something(u.text, setting, analyst)
-    ]
-    unmarked = [u.text for u in parsed.unmarked if _claims_something(u.text, setting, analyst)]
+    claims = {sentence.text: claim for sentence, claim in unmarked}
     found = [
-        _attribution(answer, text, make_claim(text, setting, analyst), sources, setting, chunks)
-        for text in dict.fromkeys(unmarked)
+        _attribution(answer, text, claim, sources, setting, chunks)
+        for text, claim in claims.items()
     ]
+    never = [sentence.text for sentence, _ in unmarked if not sentence.covered_by]
     return Draft(tuple(checks), tuple(chunks), tuple(never), tuple(c for c in found if c))
 
 
@@ -246,18 +247,15 @@ def _with_joint_support(
 
 
 def _cover_checks(
-    parsed: ParsedAnswer, sources: dict[int, Source], setting: Setting, analyst: Analyst
+    unmarked: Sequence[tuple[UnmarkedStatement, Claim]],
+    sources: dict[int, Source],
+    setting: Setting,
 ) -> list[_Check]:
-    checks: list[_Check] = []
-    for sentence in parsed.unmarked:
-        if not sentence.covered_by or not _claims_something(sentence.text, setting, analyst):
-            continue
-        claims = [make_claim(sentence.text, setting, analyst)]
-        checks.extend(
-            _check(number, None, [sentence.text], claims, sources, setting)
-            for number in sentence.covered_by
-        )
-    return checks
+    return [
+        _check(number, None, [sentence.text], [claim], sources, setting)
+        for sentence, claim in unmarked
+        for number in sentence.covered_by
+    ]
 
 
 def _attribution(
@@ -279,16 +277,18 @@ def _attribution(
     *_, negative, finding = max(found, key=lambda entry: entry[:3])
     begin = answer.find(statement)
     place = begin + len(statement) if begin >= 0 else len(answer)
-    check = _Check(statement, -negative, Marker((-negative,), place, place), finding)
-    return _citation(check, Marker((-negative,), place, place), chunks)
+    marker = Marker((-negative,), place, place)
+    return _citation(_Check(statement, -negative, marker, finding), marker, chunks)
 
 
-def _claims_something(sentence: str, setting: Setting, analyst: Analyst) -> bool:
+def _what_it_claims(sentence: str, setting: Setting, analyst: Analyst) -> Claim | None:
+    """None for a sentence that leads in, asks, or says too little to be held by anything."""
     text = sentence.strip()
     if not re.search(r"\w", text) or text.endswith((":", "?")) or is_no_answer(text):
-        return False
-    claim = make_claim(text, setting, analyst)
-    return bool(claim.features.facts or claim.names or len(claim.features.words) > 2)
+        return None
+    claim = make_claim(sentence, setting, analyst)
+    says_something = claim.features.facts or claim.names or len(claim.features.words) > 2
+    return claim if says_something else None
 
 
 def _decide(check: _Check, cosines: Sequence[float]) -> _Check:

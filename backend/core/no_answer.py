@@ -12,6 +12,7 @@ NO_ANSWER_EN = "The documents do not contain an answer to this question."
 # What config/prompts asks the model to write: offered a whole sentence, small models take it
 # far too often.
 _SENTINELS = ("неизвестно", "unknown")
+_LETTER = re.compile(r"[^\W\d_]")
 _AROUND_SENTINEL = " \t\n.,!:;*_`\"'«»()[]0123456789"
 
 # Parts of the patterns; "sources" is what was searched, "sought" what was looked for.
@@ -97,6 +98,11 @@ _SUBSTANCE_AFTER = re.compile(r"[,;]\s*(?:но|однако|зато|but|however
 def is_sentinel(text: str) -> bool:
     """Whether this is the one word the prompts ask for when the sources are silent."""
     return text.strip(_AROUND_SENTINEL).casefold() in _SENTINELS
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text that is no answer has no words of its own to show."""
+    return is_sentinel(text) or not _LETTER.search(text)
 
 
 def may_become_sentinel(text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -11,7 +10,13 @@ from dataclasses import dataclass, replace
 from backend.core.citations import CheckedAnswer
 from backend.core.errors import InvalidRequest
 from backend.core.language import AnswerLanguage, question_language
-from backend.core.no_answer import is_no_answer, is_sentinel, may_become_sentinel, no_answer
+from backend.core.no_answer import (
+    is_no_answer,
+    is_sentinel,
+    may_become_sentinel,
+    no_answer,
+    says_nothing,
+)
 from backend.core.ports import Generator
 from backend.core.token_budget import TokenBudget
 from backend.core.types import (
@@ -38,8 +43,6 @@ from backend.services.retrieve import Retriever, SearchQuery
 from backend.services.timing import Timings
 
 log = logging.getLogger(__name__)
-
-_LETTER = re.compile(r"[^\W\d_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +228,7 @@ class Answerer:
             warnings=draft.warnings,
         )
         if is_no_answer(text):
-            says_nothing = is_sentinel(text) or not _LETTER.search(text)
-            said = no_answer(language) if says_nothing else text
+            said = no_answer(language) if says_nothing(text) else text
             return replace(answer, answer=said, answered=False)
         stored = [scored.stored for scored in draft.used]
         checked = await self._checker.check(text, request.q, stored)

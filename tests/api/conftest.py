@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from backend.app import create_app
 from backend.core.errors import NotReady
 from backend.core.ports import Embedder, Generator, Parser
 from backend.core.prompts import PromptSet
-from backend.core.types import Message
 from backend.services.ask import ChatModel
 from backend.services.prompt_fitting import PromptFitter
 from backend.settings import Settings
@@ -25,21 +24,11 @@ from backend.wiring import Adapters, compose
 from backend.wiring.chat import Chat
 from backend.wiring.stores import Stores
 from tests.fakes.embedder import HashingEmbedder
-from tests.fakes.generator import ScriptedGenerator
+from tests.fakes.generator import ScriptedGenerator, WordCounter
 from tests.fakes.parser import PlainParser
 
 PROMPT = "Say {no_answer} if you must.\n---\n{sources}\n{question}"
 OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
-
-
-class WordCounter:
-    """A token is a word, as for the scripted generator."""
-
-    async def count(self, text: str) -> int:
-        return len(text.split())
-
-    async def count_messages(self, messages: Sequence[Message]) -> int:
-        return sum(len(message.content.split()) for message in messages)
 
 
 def chat_with(generator: Generator | None) -> Chat:

@@ -17,10 +17,12 @@ from backend.adapters.stores.schema import (
     DENSE,
     KEYWORD_FIELDS,
     META_ID,
+    PAGE_POINTS,
     RECORD_FIELDS,
     HnswSettings,
     check_fingerprint,
     chunk_payload,
+    hits,
     meta_payload,
     point_id,
     record_payload,
@@ -32,14 +34,11 @@ from backend.core.types import (
     DocumentRecord,
     DocumentVersion,
     EmbeddedChunk,
-    Hit,
     SearchHits,
     SearchRequest,
     SparseVector,
     StoredChunk,
 )
-
-PAGE_POINTS = 1000
 
 
 class FolderLock:
@@ -148,7 +147,7 @@ class EdgeVectorStore:
 
         def run(shard: edge.EdgeShard) -> SearchHits:
             found = shard.query_batch(batch)
-            return SearchHits(_hits(found[0]), _hits(found[1]) if len(found) > 1 else ())
+            return SearchHits(hits(found[0]), hits(found[1]) if len(found) > 1 else ())
 
         return await self._shard.read(run)
 
@@ -248,18 +247,6 @@ def _remove_others(doc_id: str, keep_version: str | None) -> edge.UpdateOperatio
 
 def _sparse(vector: SparseVector) -> edge.SparseVector:
     return edge.SparseVector(list(vector.indices), list(vector.values))
-
-
-def _hits(points: Sequence[edge.ScoredPoint]) -> tuple[Hit, ...]:
-    return tuple(
-        Hit(stored_chunk(point.payload or {}), point.score, _dense(point.vector))
-        for point in points
-        if point.score > 0
-    )
-
-
-def _dense(vector: Any) -> Sequence[float] | None:
-    return vector[DENSE] if vector else None
 
 
 def _all(

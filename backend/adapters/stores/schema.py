@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
 from backend.core.errors import ConfigurationError
@@ -14,6 +14,7 @@ from backend.core.types import (
     DocType,
     DocumentRecord,
     DocumentVersion,
+    Hit,
     StoredChunk,
 )
 
@@ -22,7 +23,21 @@ Payload = dict[str, Any]
 DENSE = "dense"
 BM25 = "bm25"
 KEYWORD_FIELDS = ("space_id", "doc_id", "version", "doc_type")
+PAGE_POINTS = 1000  # read at once when all of something is asked for
 RECORD_FIELDS = ("kind", "space_id", "state", "contents")
+
+
+class ScoredPoint(Protocol):
+    """What Edge and the server's client have in common."""
+
+    @property
+    def score(self) -> float: ...
+
+    @property
+    def payload(self) -> Any: ...
+
+    @property
+    def vector(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,19 @@ def stored_chunk(payload: Mapping[str, Any]) -> StoredChunk:
             payload["page"],
             tuple(payload["headings"]),
         ),
+    )
+
+
+def hits(points: Iterable[ScoredPoint]) -> tuple[Hit, ...]:
+    """A result list without the entries that match nothing."""
+    return tuple(
+        Hit(
+            stored_chunk(point.payload or {}),
+            point.score,
+            point.vector[DENSE] if point.vector else None,
+        )
+        for point in points
+        if point.score > 0
     )
 
 

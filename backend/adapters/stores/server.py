@@ -15,10 +15,12 @@ from backend.adapters.stores.schema import (
     DENSE,
     KEYWORD_FIELDS,
     META_ID,
+    PAGE_POINTS,
     RECORD_FIELDS,
     HnswSettings,
     check_fingerprint,
     chunk_payload,
+    hits,
     meta_payload,
     point_id,
     record_payload,
@@ -30,14 +32,12 @@ from backend.core.types import (
     DocumentRecord,
     DocumentVersion,
     EmbeddedChunk,
-    Hit,
     SearchHits,
     SearchRequest,
     StoredChunk,
 )
 
 T = TypeVar("T")
-PAGE_POINTS = 1000
 
 
 async def _asked(call: Awaitable[T]) -> T:
@@ -156,7 +156,7 @@ class ServerVectorStore:
             for using, query in queries
         ]
         found = await _asked(self._client.query_batch_points(self._name, batch))
-        lists = [_hits(response.points) for response in found]
+        lists = [hits(response.points) for response in found]
         return SearchHits(lists[0], lists[1] if len(lists) > 1 else ())
 
     async def chunks(self, doc_id: str) -> list[StoredChunk]:
@@ -252,18 +252,6 @@ def _others(doc_id: str, keep_version: str | None) -> models.FilterSelector:
     )
     wanted = models.Filter(must=[_match("doc_id", doc_id)], must_not=kept)
     return models.FilterSelector(filter=wanted)
-
-
-def _hits(points: Sequence[models.ScoredPoint]) -> tuple[Hit, ...]:
-    return tuple(
-        Hit(stored_chunk(point.payload or {}), point.score, _dense(point.vector))
-        for point in points
-        if point.score > 0
-    )
-
-
-def _dense(vector: Any) -> Sequence[float] | None:
-    return vector[DENSE] if vector else None
 
 
 async def _index_keywords(client: AsyncQdrantClient, name: str, fields: Sequence[str]) -> None:
