@@ -144,7 +144,7 @@ async def _ask(client: Client, text: str) -> None:
 
 
 def _show_where_next(demo: Demo) -> None:
-    url = demo.address.url
+    url, python = demo.address.url, os.path.relpath(sys.executable)
     key = ' -H "Authorization: Bearer $API_KEY"' if demo.address.api_key else ""
     curl = f"curl -s{key}"
     lines = (
@@ -154,7 +154,7 @@ def _show_where_next(demo: Demo) -> None:
         f'  -d \'{{"q": "What was decided in November?", "space_id": "{SPACE}"}}\'',
         f"{curl} -G {url}/search -d space_id={SPACE} --data-urlencode 'q=срок поставки'",
         f"{curl} {url}/ingest -F space_id={SPACE} -F file=@README.md",
-        f'python -m cli.ask "Кто отвечает за интеграцию?" --space {SPACE} --url {url}',
+        f'{python} -m cli.ask "Кто отвечает за интеграцию?" --space {SPACE} --url {url}',
         "",
         "Serving until Ctrl+C.",
     )
