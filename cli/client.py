@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,7 +132,8 @@ class Client:
         fields = {"space_id": space_id, "source": source}
         if doc_type:
             fields["doc_type"] = doc_type
-        with await asyncio.to_thread(path.open, "rb") as content, self._translated():
+        # Opened here and not in a thread: an interruption in between would lose the open file.
+        with path.open("rb") as content, self._translated():
             response = await self._http.post(
                 "/ingest",
                 data=fields,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -190,6 +191,7 @@ def test_an_interruption_ends_with_a_summary_and_130(
     async def interrupted(request: httpx.Request) -> httpx.Response:
         if backend.uploads:
             os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
         return await backend.transport.handle_async_request(request)
 
     arguments = ["--dir", str(folder), "--space", "s", "--jobs", "1"]
