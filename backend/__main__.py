@@ -12,12 +12,14 @@ import threading
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from backend.app import create_app
 from backend.core.errors import ConfigurationError, RagError
 from backend.settings import Settings, load_settings
 from backend.telemetry.logging import configure_logging
 from backend.wiring import open_services
+from backend.wiring.standalone import open_standalone_gateway
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,16 @@ def main() -> int:
         "--stop-with-stdin",
         action="store_true",
         help="stop when standard input ends: whoever started this process is gone",
+    )
+    parser.add_argument(
+        "--gateway",
+        action="store_true",
+        help="only the OpenAI API of the model servers, without documents",
+    )
+    parser.add_argument(
+        "--reindex",
+        action="store_true",
+        help="embed every document again from its original before serving",
     )
     arguments = parser.parse_args()
     try:
@@ -47,27 +59,38 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _nothing_more)
     try:
-        return asyncio.run(_serve(settings, tuple(warnings)))
+        if arguments.gateway:
+            return asyncio.run(_serve_gateway(settings, tuple(warnings)))
+        return asyncio.run(_serve(settings, tuple(warnings), reindex=arguments.reindex))
     except RagError as error:
         log.error("cannot start: %s", error)
         return CANNOT_START
 
 
-async def _serve(settings: Settings, warnings: tuple[str, ...]) -> int:
-    async with open_services(settings, warnings) as services:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(settings, services),
-                host=settings.host,
-                port=settings.port,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=5,
-            )
+async def _serve(settings: Settings, warnings: tuple[str, ...], *, reindex: bool) -> int:
+    async with open_services(settings, warnings, reindex=reindex) as services:
+        return await _listen(settings, create_app(settings, services))
+
+
+async def _serve_gateway(settings: Settings, warnings: tuple[str, ...]) -> int:
+    async with open_standalone_gateway(settings, warnings) as gateway:
+        return await _listen(settings, gateway)
+
+
+async def _listen(settings: Settings, app: FastAPI) -> int:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
         )
-        await server.serve()
-        return 0 if server.started else CANNOT_START
+    )
+    await server.serve()
+    return 0 if server.started else CANNOT_START
 
 
 def _nothing_more(number: int, frame: FrameType | None) -> None:

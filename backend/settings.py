@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,16 +38,16 @@ PREFIXES = (
 # Read by the model servers' containers, not by the backend; known, so not reported.
 CONTAINER_VARIABLES = frozenset(
     """
-    VLLM_MODEL VLLM_GPU_MEMORY_UTILIZATION VLLM_GPU_MEM_UTIL VLLM_MAX_MODEL_LEN
+    VLLM_GPU_MEMORY_UTILIZATION VLLM_GPU_MEM_UTIL VLLM_MAX_MODEL_LEN
     VLLM_MAX_NUM_SEQS VLLM_TENSOR_PARALLEL_SIZE VLLM_PIPELINE_PARALLEL_SIZE VLLM_QUANTIZATION
     VLLM_KV_CACHE_DTYPE VLLM_ENABLE_FP8 VLLM_SPECULATIVE_MODEL VLLM_API_KEY
-    OLLAMA_MODEL OLLAMA_MODELS_DIR OLLAMA_NUM_PARALLEL OLLAMA_CONTEXT_LENGTH OLLAMA_KEEP_ALIVE
+    OLLAMA_MODELS_DIR OLLAMA_CONTEXT_LENGTH
     OLLAMA_KV_CACHE_TYPE OLLAMA_FLASH_ATTENTION OLLAMA_MAX_QUEUE OLLAMA_HOST OLLAMA_MODELS
     LLAMACPP_MODEL_FILE LLAMACPP_MODELS_DIR LLAMACPP_GPU_LAYERS LLAMACPP_CHAT_TEMPLATE
     """.split()
 )
 
-LlmMode = Literal["llamacpp", "vllm", "none"]
+LlmMode = Literal["llamacpp", "vllm", "ollama", "none"]
 Threads = Annotated[int, Field(ge=0, le=256)]
 
 
@@ -99,8 +100,25 @@ class Settings(BaseSettings):
     chunk_overlap_tokens: int = Field(32, ge=0)
 
     # embedding
-    embed_provider: Literal["bundled"] = "bundled"
-    embed_threads: Threads = 0
+    embed_provider: Literal["bundled", "sentence-transformers", "openai"] = "bundled"
+    embed_threads: Threads = 0  # of the bundled model
+    embed_model: str | None = None
+    embed_url: str = "http://embedding:8001/v1"
+    embed_api_key: str | None = None
+    embed_timeout: float = Field(60.0, gt=0)  # seconds, one batch
+    embed_batch_size: int = Field(32, ge=1, le=1024)
+    embed_device: str = "cpu"  # of sentence-transformers
+    embed_query_prefix: str = "query: "
+    embed_passage_prefix: str = "passage: "
+
+    # reranking
+    rerank_provider: Literal["off", "cross-encoder", "server"] = "off"
+    rerank_model: str | None = None
+    rerank_url: str = "http://reranker:8002/v1"
+    rerank_api_key: str | None = None
+    rerank_timeout: float = Field(30.0, gt=0)  # seconds, one batch
+    rerank_candidates: int = Field(30, ge=1, le=1000)
+    rerank_device: str = "cpu"  # of the cross-encoder
 
     # retrieval
     search_candidates: int = Field(50, ge=5, le=1000)
@@ -110,16 +128,36 @@ class Settings(BaseSettings):
 
     # generation
     llm_mode: LlmMode = "llamacpp"
+    llm_backend: LlmMode | None = None  # another name of LLM_MODE
     llm_model: str | None = None
+    served_model_name: str | None = None  # what vLLM calls the model, if not by its id
+    vllm_model: str | None = None  # what vLLM loads
+    ollama_model: str | None = None
     llm_vllm_url: str = "http://vllm:8001/v1"
+    llm_ollama_url: str = "http://ollama:11434"
     llm_llamacpp_url: str | None = None  # unset: the backend starts its own llama.cpp
     llm_api_key: str | None = None
     llm_timeout: float = Field(120.0, gt=0)  # seconds until the first token and between tokens
     llm_max_tokens: int = Field(512, ge=16)
     llm_temperature: float = Field(0.0, ge=0, le=2)
+    llm_top_p: float | None = Field(None, gt=0, le=1)
+    llm_top_k: int | None = Field(None, ge=0)
+    llm_min_p: float | None = Field(None, ge=0, le=1)
+    llm_presence_penalty: float | None = Field(None, ge=-2, le=2)
+    llm_frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    llm_repetition_penalty: float | None = Field(None, gt=0, le=2)
+    llm_seed: int | None = None
+    llm_reasoning: Literal["auto", "on", "off"] = "auto"
+    llm_max_concurrency: int = Field(0, ge=0, le=4096)  # 0: what the provider can do
+    llm_queue_limit: int = Field(100, ge=0)  # requests that may wait for the model
+    llm_canary: Literal["auto", "on", "off"] = "auto"
     llm_safety_margin: int = Field(32, ge=0)  # tokens of the window never used
     llm_threads: Threads = 0
-    llm_context_window: int = Field(8192, ge=512)  # of the llama.cpp the backend starts
+    llm_context_window: int = Field(8192, ge=512)  # asked of Ollama and of our own llama.cpp
+    ollama_keep_alive: str | None = None  # how long Ollama keeps the model loaded
+    ollama_num_parallel: int | None = Field(None, ge=1)
+    llm_small_model: str | None = None  # a second, small model beside the first
+    llm_small_url: str | None = None
     models_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("quadrate-rag")) / "models"
     )
@@ -149,10 +187,36 @@ class Settings(BaseSettings):
             raise ValueError(f"must be at most half of CHUNK_SIZE_TOKENS ({size})")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """LLM_BACKEND stands in for LLM_MODE, the model servers' variables for LLM_MODEL."""
+        values = dict(values)
+        if not values.get("llm_mode") and values.get("llm_backend"):
+            values["llm_mode"] = values["llm_backend"]
+        stand_ins = {"vllm": ("served_model_name", "vllm_model"), "ollama": ("ollama_model",)}
+        for name in stand_ins.get(str(values.get("llm_mode")), ()):
+            if not values.get("llm_model") and values.get(name):
+                values["llm_model"] = values[name]
+        return values
+
     @model_validator(mode="after")
-    def _model_is_named_where_needed(self) -> Settings:
-        if self.llm_mode == "vllm" and not self.llm_model:
-            raise ValueError("LLM_MODEL must name the served model when LLM_MODE=vllm")
+    def _what_belongs_together_is_set(self) -> Settings:
+        if self.llm_mode in {"vllm", "ollama"} and not self.llm_model:
+            raise ValueError(f"LLM_MODEL must name the served model when LLM_MODE={self.llm_mode}")
+        if self.llm_backend is not None and self.llm_backend != self.llm_mode:
+            raise ValueError(
+                f"LLM_BACKEND={self.llm_backend} and LLM_MODE={self.llm_mode} contradict each "
+                "other; remove LLM_BACKEND"
+            )
+        if (self.llm_small_model is None) != (self.llm_small_url is None):
+            raise ValueError("LLM_SMALL_MODEL and LLM_SMALL_URL are set together")
+        if self.embed_provider != "bundled" and not self.embed_model:
+            raise ValueError(f"EMBED_MODEL must be set when EMBED_PROVIDER={self.embed_provider}")
+        if self.rerank_provider != "off" and not self.rerank_model:
+            raise ValueError(
+                f"RERANK_MODEL must be set when RERANK_PROVIDER={self.rerank_provider}"
+            )
         return self
 
     @property
@@ -214,4 +278,38 @@ def _explain(error: ValidationError) -> str:
 
 def _shown(problem: Any) -> str:
     name = str(problem["loc"][0]).upper()
-    return "<hidden>" if "KEY" in name or "TOKEN" in name else repr(problem["input"])
+    return "<hidden>" if _is_secret(name) else repr(problem["input"])
+
+
+def described(
+    settings: Settings, env_file: Path | None = Path(".env")
+) -> dict[str, tuple[str | int | float | bool | None, str]]:
+    """Each variable with its effective value and where it was set; secrets are hidden."""
+    in_file = dotenv_values(env_file) if env_file is not None and env_file.is_file() else {}
+    found = {}
+    for field_name, field in Settings.model_fields.items():
+        name = str(field.validation_alias or field_name).upper()
+        origin = "default"
+        if os.environ.get(name) or os.environ.get(name.lower()):
+            origin = "environment"
+        elif in_file.get(name) or in_file.get(name.lower()):
+            origin = str(env_file)
+        elif field_name in settings.model_fields_set:
+            origin = "derived"
+        found[name] = (_presentable(name, getattr(settings, field_name)), origin)
+    return found
+
+
+def _presentable(name: str, value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if _is_secret(name):
+        return "<hidden>" if value else None
+    return _PASSWORD.sub(r"\1<hidden>@", str(value))
+
+
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+
+
+def _is_secret(name: str) -> bool:
+    return name.endswith(("_KEY", "_TOKEN", "_PASSWORD", "_SECRET"))

@@ -39,6 +39,7 @@ from backend.services.timing import Timings
 from backend.settings import Settings
 from backend.wiring import Adapters, compose
 from backend.wiring.chat import Chat
+from backend.wiring.embedding import Embedding
 from backend.wiring.stores import Stores
 from benchmarks.serving import serving
 
@@ -127,7 +128,9 @@ async def _measure(folder: Path, chunks: int, queries: int) -> None:
         embedder=embedder, sparse=sparse, vectors=vectors, policy=RetrievalPolicy(CANDIDATES)
     )
     parser = ProcessParser()
-    adapters = Adapters(Stores(vectors, documents, ok), embedder, embedder, parser, Chat(None, ok))
+    embedding = Embedding(embedder, embedder, ok)
+    stores = Stores(vectors, documents, ok)
+    adapters = Adapters(stores, embedding, parser, Chat(None, why_not="not measured"))
     settings = Settings(_env_file=None, data_dir=folder, cache_size=0, llm_mode="none")
     rng = random.Random(1)  # noqa: S311 - not a secret
     times: dict[str, list[float]] = {"bare": [], "retriever": [], "http": [], "http_store": []}

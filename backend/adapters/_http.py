@@ -55,7 +55,9 @@ def dependency_errors(dependency: str) -> Iterator[None]:
         ) from error
     except httpx.HTTPStatusError as error:
         raise DependencyRejected(
-            f"{dependency} answered {error.response.status_code}.", dependency=dependency
+            f"{dependency} answered {error.response.status_code}.",
+            dependency=dependency,
+            status=error.response.status_code,
         ) from error
     except (httpx.RemoteProtocolError, httpx.ReadError) as error:
         raise DependencyError(

@@ -10,9 +10,11 @@ from fastapi import Depends, Request
 
 from backend.services.ask import Answerer
 from backend.services.documents import Documents
-from backend.services.health import HealthChecker
+from backend.services.gateway import GatewayParts
 from backend.services.ingest import Ingestor
+from backend.services.operation import Operation
 from backend.services.retrieve import CachedRetriever
+from backend.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,9 @@ class Services:
     documents: Documents
     retriever: CachedRetriever
     answerer: Answerer
-    health: HealthChecker
+    gateway: GatewayParts
+    metrics: Metrics
+    operation: Operation
     limits: Limits
     uploads: Path  # temporary files, on the same filesystem as the originals
 
@@ -39,3 +43,12 @@ def services(request: Request) -> Services:
 
 
 Injected = Annotated[Services, Depends(services)]
+
+
+def operation(request: Request) -> Operation:
+    """Also of the gateway alone, which has no other services."""
+    found: Operation = request.app.state.operation
+    return found
+
+
+Operated = Annotated[Operation, Depends(operation)]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from backend.api.disconnect import ClientDisconnected
 from backend.core import errors
-from backend.telemetry.logging import request_id
+from backend.telemetry.scope import note_failure, request_id
 
 log = logging.getLogger(__name__)
+
+CLIENT_LEFT = "client_left"
 
 _STATUS: dict[type[errors.RagError], int] = {
     errors.InvalidRequest: 400,
@@ -29,6 +33,7 @@ _STATUS: dict[type[errors.RagError], int] = {
     errors.ConfigurationError: 500,
     errors.DependencyError: 502,
     errors.DependencyTimeout: 504,
+    errors.DependencyDown: 503,
     errors.RagError: 500,
 }
 
@@ -54,11 +59,29 @@ def internal_error_body() -> dict[str, object]:
     return {"error": {"code": "internal", "message": message, "request_id": request_id.get()}}
 
 
+class ErrorResponse(JSONResponse):
+    """An answer that the log and the metrics know by its error code."""
+
+    def __init__(
+        self, code: str, body: object, status: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(body, status, headers)
+        self.code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        note_failure(self.code)
+        await super().__call__(scope, receive, send)
+
+
 def error_response(error: errors.RagError) -> JSONResponse:
     headers = {}
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | errors.DependencyDown):
         headers["Retry-After"] = str(error.retry_after_s)
-    return JSONResponse(error_body(error), status_of(error), headers)
+    return ErrorResponse(error.code, error_body(error), status_of(error), headers)
+
+
+def internal_error_response() -> JSONResponse:
+    return ErrorResponse("internal", internal_error_body(), 500)
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
@@ -76,7 +99,8 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
         f"{'.'.join(str(part) for part in problem['loc'][1:]) or 'body'}: {problem['msg']}"
         for problem in error.errors()
     ]
-    return JSONResponse(error_body(errors.InvalidRequest("; ".join(problems))), 422)
+    invalid = errors.InvalidRequest("; ".join(problems))
+    return ErrorResponse(invalid.code, error_body(invalid), 422)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -84,17 +108,17 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         raise error
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     body = {"error": {"code": code, "message": str(error.detail), "request_id": request_id.get()}}
-    return JSONResponse(body, error.status_code, error.headers)
+    return ErrorResponse(code, body, error.status_code, error.headers)
 
 
 async def _unknown(request: Request, error: Exception) -> JSONResponse:
     log.error("internal error", exc_info=error, extra={"path": request.url.path})
-    return JSONResponse(internal_error_body(), 500)
+    return internal_error_response()
 
 
 async def _left(request: Request, error: Exception) -> JSONResponse:
     """Answers nobody; the status is what the access log shows (nginx's convention)."""
-    return JSONResponse(None, 499)
+    return ErrorResponse(CLIENT_LEFT, None, 499)
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -12,25 +12,32 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.api.errors import error_response
+from backend.api.errors import CLIENT_LEFT, error_response, internal_error_response
 from backend.api.validation import upload_too_large
 from backend.core.errors import InvalidRequest, RagError, Unauthorized
-from backend.telemetry.logging import request_id
+from backend.telemetry.events import RequestReceived, ResponseSent, record
+from backend.telemetry.metrics import Metrics
+from backend.telemetry.scope import RequestScope, note_failure, request_scope
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"^[\w.-]{1,64}$")
 _BODY_BYTES = 1024 * 1024
+_OPENAI_BODY_BYTES = 16 * 1024 * 1024  # a chat with its whole history, or a batch to embed
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024  # form fields and boundaries around the file
+_WORK = frozenset("ask summarize summarize-stream ingest search documents v1".split())
+_QUIET = frozenset("health metrics docs docs-assets openapi.json".split())
 DOCS_ASSETS = "/docs-assets"
 _OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", "/docs/oauth2-redirect"})
 
 
 class RequestLog:
-    """Gives every request an id, returns it, and logs one line when the request is over."""
+    """Gives every request an id, returns it, and tells the log and the metrics how it began and
+    how it ended: a stream ends with its last byte."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics | None = None) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -38,29 +45,87 @@ class RequestLog:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         identity = given if _REQUEST_ID.match(given) else uuid4().hex[:16]
-        token = request_id.set(identity)
-        started, status = time.perf_counter(), 0
+        with request_scope(identity) as known:
+            exchange = _Exchange(send, identity)
+            if _works(scope["path"]):
+                record(RequestReceived(scope["method"], scope["path"]))
+            try:
+                await self._app(scope, receive, exchange.send)
+            except Exception as error:
+                log.error("internal error", exc_info=error, extra={"path": scope["path"]})
+                note_failure("internal")
+                if exchange.status:
+                    raise  # the connection must break: half an answer is not a whole one
+                await internal_error_response()(scope, receive, exchange.send)
+            finally:
+                self._ended(scope, exchange, exchange.failure(known))
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = identity
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        finally:
-            log.info(
-                "request",
-                extra={
-                    "method": scope["method"],
-                    "path": scope["path"],
-                    "status": status,
-                    "seconds": round(time.perf_counter() - started, 4),
-                },
+    def _ended(self, scope: Scope, exchange: _Exchange, failure: str | None) -> None:
+        method, path = scope["method"], scope["path"]
+        status, seconds = exchange.status or 499, exchange.seconds()
+        if _works(path):
+            record(ResponseSent(method, path, status, round(seconds, 4), failure))
+        else:
+            fields = {"method": method, "path": path, "status": status}
+            level = logging.DEBUG if _first_part(path) in _QUIET else logging.INFO
+            log.log(level, "request", extra=fields | {"seconds": round(seconds, 4)})
+        if self._metrics is not None:
+            self._metrics.request(
+                route=_template(scope),
+                method=method,
+                status=status,
+                seconds=seconds,
+                failure=failure,
             )
-            request_id.reset(token)
+
+
+class _Exchange:
+    """What has been sent to the client so far. ``status`` is 0 before the first byte."""
+
+    def __init__(self, send: Send, identity: str) -> None:
+        self._send = send
+        self._identity = identity
+        self._started = time.perf_counter()
+        self.status = 0
+        self._complete = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-ID"] = self._identity
+        await self._send(message)
+        if message["type"] == "http.response.pathsend":
+            self._complete = True
+        elif message["type"] == "http.response.body":
+            self._complete = not message.get("more_body", False)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def failure(self, known: RequestScope) -> str | None:
+        if known.failure is not None:
+            return known.failure
+        if not self._complete:
+            return CLIENT_LEFT
+        return f"http_{self.status}" if self.status >= 400 else None
+
+
+def _first_part(path: str) -> str:
+    return path.removeprefix("/").partition("/")[0]
+
+
+def _works(path: str) -> bool:
+    return _first_part(path) in _WORK
+
+
+def _template(scope: Scope) -> str:
+    """The route's template: a path itself may be anything and would be a metric of its own."""
+    template = getattr(scope.get("route"), "path", None)
+    if isinstance(template, str):
+        return template
+    # Refused before it was routed; a path that is a template itself is still known.
+    path: str = scope["path"]
+    return path if path.removeprefix("/") in _WORK else "unmatched"
 
 
 class ApiKeys:
@@ -91,7 +156,8 @@ def _is_open(path: str) -> bool:
 
 class BodyLimit:
     """Refuses a body over the limit before it is stored anywhere, by its declared length or, when
-    there is none, as it comes in. Only an upload may be larger than a megabyte."""
+    there is none, as it comes in. Only an upload, and a request to a
+    model, may be larger than a megabyte."""
 
     def __init__(self, app: ASGIApp, *, upload_limit_bytes: int) -> None:
         self._app = app
@@ -102,8 +168,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         is_upload = scope["path"] == "/ingest"
-        limit = self._upload_limit + _MULTIPART_OVERHEAD_BYTES if is_upload else _BODY_BYTES
-        refusal = upload_too_large(self._upload_limit) if is_upload else _body_refusal()
+        limit = self._upload_limit + _MULTIPART_OVERHEAD_BYTES if is_upload else _most(scope)
+        refusal = upload_too_large(self._upload_limit) if is_upload else _body_refusal(limit)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             await error_response(refusal)(scope, receive, send)
@@ -132,5 +198,9 @@ class BodyLimit:
             await error_response(refusal)(scope, receive, send)
 
 
-def _body_refusal() -> InvalidRequest:
-    return InvalidRequest(f"A request body holds at most {_BODY_BYTES} bytes.")
+def _most(scope: Scope) -> int:
+    return _OPENAI_BODY_BYTES if scope["path"].startswith("/v1/") else _BODY_BYTES
+
+
+def _body_refusal(limit: int) -> InvalidRequest:
+    return InvalidRequest(f"A request body holds at most {limit} bytes.")

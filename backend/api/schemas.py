@@ -103,6 +103,7 @@ class AskBody(Model):
     doc_types: tuple[DocType, ...] = ()
     mode: Literal["normal", "auto", "summarize", "detailed"] = "normal"
     stream: bool = False
+    include_reasoning: bool = Field(False, description="also return what the model reasoned")
 
 
 class SourceOut(Place):
@@ -152,6 +153,7 @@ class LeftOut(Place):
 class ContextOut(Model):
     window: int | None
     prompt_tokens: int
+    estimated: bool = Field(description="prompt_tokens is an upper bound: the server cannot count")
     max_tokens: int
     chunks_in: int
     chunks_left_out: list[LeftOut]
@@ -163,6 +165,7 @@ class ContextOut(Model):
         return cls(
             window=context.window,
             prompt_tokens=context.prompt_tokens,
+            estimated=context.estimated,
             max_tokens=context.max_tokens,
             chunks_in=context.chunks_in,
             chunks_left_out=[
@@ -188,6 +191,7 @@ class AskResponse(Model):
     context: ContextOut
     warnings: tuple[str, ...]
     draft: str | None
+    reasoning: str | None
     cached: bool
     timings: dict[str, float] = Field(description="seconds by stage")
 
@@ -207,6 +211,7 @@ class AskResponse(Model):
             context=ContextOut.of(answer.context),
             warnings=answer.warnings,
             draft=answer.draft,
+            reasoning=answer.reasoning,
             cached=answer.cached,
             timings={stage: round(s, 4) for stage, s in answer.timings.items()},
         )

@@ -37,6 +37,9 @@ async def search(
     )
     timings = Timings()
     results, cached = await services.retriever.search(query, timings)
+    services.metrics.cache("search", cached)
+    if not cached:
+        services.metrics.observe_timings(timings.report())
     body = SearchResponse.model_construct(
         q=q,
         space_id=query.space_id,

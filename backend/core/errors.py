@@ -15,7 +15,11 @@ RagError
 │   └── StoreLocked             another process has the embedded store open
 └── DependencyError             a service we call has failed
     ├── DependencyTimeout
-    └── DependencyRejected      it answered, and said no
+    ├── DependencyDown          it failed often lately and is not asked for a while
+    ├── DependencyRejected      it answered, and said no
+    │   └── ModelNotServed      it has other models
+    ├── PromptTruncated         it saw fewer tokens than it was sent
+    └── ReasoningSpentAll       every token went into reasoning, none into an answer
 
 The API layer turns a class into a status code (``backend.api.errors``);
 nothing in this package knows about HTTP.
@@ -152,4 +156,87 @@ class DependencyTimeout(DependencyError):
 
 
 class DependencyRejected(DependencyError):
+    """``status`` is the HTTP status of the refusal, where it was one: from 500 on the server is at
+    fault and may be asked again, below it the request is."""
+
     code = "dependency_rejected"
+
+    def __init__(self, message: str, *, dependency: str, status: int | None = None) -> None:
+        super().__init__(message, dependency=dependency)
+        self.status = status
+
+
+class ModelNotServed(DependencyRejected):
+    """``served`` are the names the server does have."""
+
+    code = "model_not_served"
+
+    def __init__(
+        self, message: str, *, dependency: str, model: str, served: tuple[str, ...]
+    ) -> None:
+        super().__init__(message, dependency=dependency)
+        self.model = model
+        self.served = served
+
+    @property
+    def details(self) -> dict[str, object]:
+        return {**super().details, "model": self.model, "served": list(self.served)}
+
+
+class DependencyDown(DependencyError):
+    code = "dependency_down"
+
+    def __init__(self, message: str, *, dependency: str, retry_after_s: int) -> None:
+        super().__init__(message, dependency=dependency)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def details(self) -> dict[str, object]:
+        return {**super().details, "retry_after_s": self.retry_after_s}
+
+
+class PromptTruncated(DependencyError):
+    """``setting`` names what the operator can change."""
+
+    code = "prompt_truncated"
+
+    def __init__(
+        self, *, dependency: str, sent_tokens: int, seen_tokens: int, setting: str
+    ) -> None:
+        super().__init__(
+            f"{dependency} saw only {seen_tokens} of the {sent_tokens} tokens of the prompt: it "
+            f"cut it without saying so. The answer is not shown. Change {setting}.",
+            dependency=dependency,
+        )
+        self.sent_tokens = sent_tokens
+        self.seen_tokens = seen_tokens
+        self.setting = setting
+
+    @property
+    def details(self) -> dict[str, object]:
+        return {
+            **super().details,
+            "sent_tokens": self.sent_tokens,
+            "seen_tokens": self.seen_tokens,
+            "setting": self.setting,
+        }
+
+
+class ReasoningSpentAll(DependencyError):
+    """``spent_tokens`` is None where the server did not say."""
+
+    code = "reasoning_spent_all"
+
+    def __init__(self, *, dependency: str, spent_tokens: int | None, setting: str) -> None:
+        spent = f"all {spent_tokens} tokens" if spent_tokens else "all tokens"
+        super().__init__(
+            f"{dependency} spent {spent} on reasoning and gave no answer. Raise {setting}, "
+            "or set LLM_REASONING=off.",
+            dependency=dependency,
+        )
+        self.spent_tokens = spent_tokens
+        self.setting = setting
+
+    @property
+    def details(self) -> dict[str, object]:
+        return {**super().details, "spent_tokens": self.spent_tokens, "setting": self.setting}

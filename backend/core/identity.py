@@ -1,4 +1,4 @@
-"""What makes a document this document: its space and the path it was put in under."""
+"""What makes a document this document, and a collection this collection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import unicodedata
 from uuid import NAMESPACE_URL, uuid5
 
 from backend.core.errors import InvalidRequest
+from backend.core.ports import Embedder
 
 MAX_SOURCE_CHARS = 1024
 MAX_NAME_CHARS = 255
@@ -52,3 +53,30 @@ def clean_source(source: str) -> str:
             f"and the whole path {MAX_SOURCE_CHARS}."
         )
     return "/".join(names)
+
+
+# --- collections -------------------------------------------------------------------------------
+
+_CHUNKER = "+chunks-v1/"  # the version rises when the same settings give other chunks
+
+
+def collection_fingerprint(
+    embedder: Embedder, chunk_size_tokens: int, chunk_overlap_tokens: int
+) -> str:
+    """What decides how a document is indexed, besides its content: chunks made by different
+    ones must not meet in one collection."""
+    return f"{embedder.fingerprint}{_CHUNKER}{chunk_size_tokens}/{chunk_overlap_tokens}"
+
+
+def embedding_part(fingerprint: str) -> str:
+    return _parts(fingerprint)[0]
+
+
+def chunker_part(fingerprint: str) -> str:
+    """Empty in collections of version 0.1, which remembered the embedding model only."""
+    return _parts(fingerprint)[1]
+
+
+def _parts(fingerprint: str) -> tuple[str, str]:
+    embedding, mark, chunker = fingerprint.rpartition("+chunks-")
+    return (embedding, mark.removeprefix("+") + chunker) if mark else (fingerprint, "")

@@ -14,14 +14,17 @@ from backend.core.types import (
     DocumentRecord,
     DocumentVersion,
     EmbeddedChunk,
+    GeneratorEvent,
     Message,
     ParsedDocument,
+    ReasoningMode,
     Sampling,
     SearchHits,
     SearchRequest,
+    ServedModel,
     SparseVector,
     StoredChunk,
-    TextDelta,
+    TokenCount,
 )
 
 
@@ -31,8 +34,13 @@ class Generator(Protocol):
     @property
     def model(self) -> str: ...
 
-    async def context_window(self) -> int:
-        """Tokens of prompt and completion together, as the server says."""
+    async def served(self, *, fresh: bool = False) -> ServedModel:
+        """What the server says of the model; ``fresh`` asks it again.
+
+        Raises:
+            ModelNotServed: it has other models only.
+            DependencyError: it cannot be reached or is broken.
+        """
         ...
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
@@ -40,13 +48,14 @@ class Generator(Protocol):
 
         Raises:
             ContextOverflow: the prompt and ``max_tokens`` do not fit.
+            ReasoningSpentAll: every token went into reasoning, there is no answer.
             DependencyError: the server failed, timed out, refused or hung up early.
         """
         ...
 
     def stream(
         self, messages: Sequence[Message], sampling: Sampling
-    ) -> AsyncGenerator[TextDelta | Completion, None]:
+    ) -> AsyncGenerator[GeneratorEvent, None]:
         """Yield deltas as they arrive, then exactly one ``Completion``.
 
         Closing the iterator early stops generation on the server.
@@ -64,12 +73,40 @@ class Generator(Protocol):
 
 
 class TokenCounter(Protocol):
-    """Counts tokens as the chat model does."""
+    """Counts tokens as the chat model does, or gives an upper bound marked ``estimated``."""
 
-    async def count(self, text: str) -> int: ...
+    async def count(self, text: str) -> TokenCount:
+        """Tokens of ``text`` inside a prompt."""
+        ...
 
-    async def count_messages(self, messages: Sequence[Message]) -> int:
+    async def count_messages(
+        self, messages: Sequence[Message], reasoning: ReasoningMode = "auto"
+    ) -> TokenCount:
         """Tokens of the prompt as the server will see it, chat template included."""
+        ...
+
+    def learn(self, counted: TokenCount, reported: int) -> None:
+        """Told after each answer what the server counted for the same prompt."""
+        ...
+
+
+class Reranker(Protocol):
+    """Scores texts by how well they answer a query, reading both together."""
+
+    @property
+    def model(self) -> str: ...
+
+    async def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """One score per text, in order; higher is better. A text too long for the model is
+        scored in pieces and takes the best score of them; nothing is cut.
+
+        Raises:
+            DependencyError: the server failed, timed out or refused.
+        """
+        ...
+
+    async def check(self) -> str:
+        """One line about the model when it can score."""
         ...
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 FinishReason = Literal["stop", "length"]
 Role = Literal["system", "user", "assistant"]
+ReasoningMode = Literal["auto", "on", "off"]  # auto: as the model's chat template has it
 
 
 class DocType(StrEnum):
@@ -195,16 +196,44 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
+    """What is asked of the model besides the messages. None leaves a value to the server.
+
+    ``json_schema`` is a JSON schema as text: the answer must be JSON that fits it.
+    """
+
     max_tokens: int
     temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    json_schema: str | None = None
+    reasoning: ReasoningMode = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
     prompt_tokens: int
-    completion_tokens: int
+    completion_tokens: int  # reasoning included
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """``estimated``: an upper bound, for a server whose tokenizer cannot be asked."""
+
+    tokens: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The request waits for the model; ``position`` 1 is the next to be served."""
+
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +242,36 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the model's reasoning, which is never part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     text: str
     finish_reason: FinishReason
     usage: TokenUsage
+    reasoning: str = ""
+
+
+GeneratorEvent = Queued | TextDelta | ReasoningDelta | Completion
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What a server says of the model it serves. Sizes in tokens.
+
+    ``context_window`` is what one request may use; ``origin`` says where it was read;
+    ``asked_window`` is what we asked the server for, where that is ours to ask (Ollama).
+    ``parallel`` is how many requests it works on at once, where it says so.
+    """
+
+    name: str
+    context_window: int
+    origin: str
+    asked_window: int | None = None
+    trained_window: int | None = None
+    parallel: int | None = None
+    quantization: str | None = None

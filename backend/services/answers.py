@@ -8,7 +8,14 @@ from typing import Literal
 
 from backend.core.citations import Citation
 from backend.core.language import AnswerLanguage
-from backend.core.types import DocType, FinishReason, ScoredChunk, TextDelta
+from backend.core.types import (
+    DocType,
+    FinishReason,
+    Queued,
+    ReasoningDelta,
+    ScoredChunk,
+    TextDelta,
+)
 
 AskMode = Literal["normal", "auto", "summarize", "detailed"]
 Generation = Literal["model", "extractive", "none"]
@@ -22,6 +29,7 @@ class AskRequest:
     top_k: int
     doc_types: tuple[DocType, ...] = ()
     mode: AskMode = "normal"
+    include_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,7 @@ class ContextUse:
     chunks_in: int
     chunks_left_out: tuple[ScoredChunk, ...]
     finish_reason: FinishReason | None
+    estimated: bool = False  # the count of the prompt is an upper bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +77,9 @@ class Answer:
     context: ContextUse
     warnings: tuple[str, ...] = ()
     draft: str | None = None
+    reasoning: str | None = None  # only where it was asked for
     cached: bool = False
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-AskEvent = SourcesFound | TextDelta | Answer
+AskEvent = Queued | SourcesFound | ReasoningDelta | TextDelta | Answer

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from backend.core.citations import CheckedAnswer
-from backend.core.errors import InvalidRequest
+from backend.core.errors import ContextOverflow, InvalidRequest
 from backend.core.language import AnswerLanguage, question_language
 from backend.core.no_answer import (
     is_no_answer,
@@ -17,11 +17,10 @@ from backend.core.no_answer import (
     no_answer,
     says_nothing,
 )
-from backend.core.ports import Generator
-from backend.core.token_budget import TokenBudget
 from backend.core.types import (
     Completion,
-    Sampling,
+    GeneratorEvent,
+    Queued,
     ScoredChunk,
     TextDelta,
 )
@@ -36,24 +35,14 @@ from backend.services.answers import (
     SourcesFound,
 )
 from backend.services.cache import SpaceCache
+from backend.services.chat_model import ChatModel
 from backend.services.cite import CitationChecker
 from backend.services.extract import ExtractiveAnswerer
-from backend.services.prompt_fitting import PromptFitter
+from backend.services.prompt_fitting import FittedPrompt
 from backend.services.retrieve import Retriever, SearchQuery
 from backend.services.timing import Timings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ChatModel:
-    """A generator, how its tokens are counted, and what it is asked for."""
-
-    generator: Generator
-    fitter: PromptFitter
-    max_tokens: int
-    temperature: float
-    safety_margin: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +55,7 @@ class _Draft:
     used: tuple[ScoredChunk, ...]
     context: ContextUse
     warnings: tuple[str, ...] = ()
+    reasoning: str | None = None
 
 
 class Answerer:
@@ -159,37 +149,34 @@ class Answerer:
         language: AnswerLanguage,
         found: Sequence[ScoredChunk],
         timings: Timings,
-    ) -> AsyncGenerator[SourcesFound | TextDelta | _Draft, None]:
+    ) -> AsyncGenerator[AskEvent | _Draft, None]:
         chat = self._chat
         if chat is None:
             raise RuntimeError("there is no chat model")
-        with timings.stage("fit_prompt"):
-            window = await chat.generator.context_window()
-            budget = TokenBudget(window, chat.safety_margin, chat.max_tokens)
-            prompt = await chat.fitter.fit(request.q, found, language, budget)
-        yield SourcesFound(_numbered(prompt.used))
         completion: Completion | None = None
-        sampling = Sampling(prompt.max_tokens, chat.temperature)
-        with timings.stage("generate"):
-            async with aclosing(chat.generator.stream(prompt.messages, sampling)) as events:
-                async for event in _without_sentinel(events):
-                    if isinstance(event, TextDelta):
-                        timings.mark("first_token")
-                        yield event
-                    else:
-                        completion = event
+        for fresh in (False, True):
+            with timings.stage("fit_prompt"):
+                prompt = await chat.fit(request.q, found, language, fresh=fresh)
+            yield SourcesFound(_numbered(prompt.used))
+            try:
+                with timings.stage("generate"):
+                    async with aclosing(_without_sentinel(chat.write(prompt))) as events:
+                        async for event in events:
+                            if isinstance(event, Completion):
+                                completion = event
+                            elif isinstance(event, TextDelta):
+                                timings.mark("first_token")
+                                yield event
+                            elif isinstance(event, Queued) or request.include_reasoning:
+                                yield event
+                break
+            except ContextOverflow as overflow:
+                # The server was replaced by one with a smaller window: fit once more.
+                if fresh or "first_token" in timings.stages or not _is_news(overflow, prompt):
+                    raise
         if completion is None:
             raise RuntimeError("the generator ended without a completion")
-        context = ContextUse(
-            window,
-            prompt.prompt_tokens,
-            prompt.max_tokens,
-            len(prompt.used),
-            prompt.left_out,
-            completion.finish_reason,
-        )
-        warnings = _about(completion, prompt.left_out, prompt.max_tokens)
-        yield _Draft(completion.text, chat.generator.model, "model", prompt.used, context, warnings)
+        yield _draft(chat, prompt, completion, request)
 
     async def _extracted(
         self,
@@ -226,6 +213,7 @@ class Answerer:
             uncited=(),
             context=draft.context,
             warnings=draft.warnings,
+            reasoning=draft.reasoning,
         )
         if is_no_answer(text):
             said = no_answer(language) if says_nothing(text) else text
@@ -251,21 +239,51 @@ class Answerer:
         return replace(answer, sources=_numbered(draft.used, checked))
 
 
+def _is_news(overflow: ContextOverflow, prompt: FittedPrompt) -> bool:
+    return overflow.window_tokens < prompt.window
+
+
+def _draft(
+    chat: ChatModel, prompt: FittedPrompt, completion: Completion, request: AskRequest
+) -> _Draft:
+    context = ContextUse(
+        prompt.window,
+        prompt.prompt_tokens,
+        prompt.max_tokens,
+        len(prompt.used),
+        prompt.left_out,
+        completion.finish_reason,
+        prompt.counted.estimated,
+    )
+    return _Draft(
+        completion.text,
+        chat.generator.model,
+        "model",
+        prompt.used,
+        context,
+        _about(completion, prompt.left_out, prompt.max_tokens),
+        (completion.reasoning or None) if request.include_reasoning else None,
+    )
+
+
 async def _without_sentinel(
-    events: AsyncIterator[TextDelta | Completion],
-) -> AsyncGenerator[TextDelta | Completion, None]:
+    events: AsyncGenerator[GeneratorEvent, None],
+) -> AsyncGenerator[GeneratorEvent, None]:
     """Hold back what may become the one word that stands for "no answer"."""
     held = ""
-    async for event in events:
-        if isinstance(event, Completion):
-            if held and not is_sentinel(held):
-                yield TextDelta(held)
-            yield event
-        elif may_become_sentinel(held + event.text):
-            held += event.text
-        else:
-            yield TextDelta(held + event.text)
-            held = ""
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Completion):
+                if held and not is_sentinel(held):
+                    yield TextDelta(held)
+                yield event
+            elif not isinstance(event, TextDelta):
+                yield event
+            elif may_become_sentinel(held + event.text):
+                held += event.text
+            else:
+                yield TextDelta(held + event.text)
+                held = ""
 
 
 def _numbered(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from backend.core.errors import NotReady, RagError
 
 State = Literal["ok", "starting", "failed"]
 Check = Callable[[], Awaitable[str]]
+LiveWarnings = Callable[[], Awaitable[tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,30 @@ class Health:
 
 
 class HealthChecker:
-    """``warnings`` are what the operator should know although everything runs."""
+    """``warnings`` are what the operator should know although everything runs; ``live`` tells
+    those that come and go."""
 
     def __init__(
-        self, checks: Mapping[str, Check], *, warnings: tuple[str, ...], timeout_s: float = 5.0
+        self,
+        checks: Mapping[str, Check],
+        *,
+        warnings: tuple[str, ...],
+        timeout_s: float = 5.0,
+        live: LiveWarnings | None = None,
     ) -> None:
         self._checks = checks
         self._warnings = warnings
         self._timeout_s = timeout_s
+        self._live = live
 
     async def check(self) -> Health:
         results = await asyncio.gather(*map(self._one, self._checks.values()))
-        return Health(dict(zip(self._checks, results, strict=True)), self._warnings)
+        warnings = self._warnings
+        if self._live is not None:
+            with contextlib.suppress(TimeoutError):  # the check of that part tells it already
+                async with asyncio.timeout(self._timeout_s):
+                    warnings = (*warnings, *await self._live())
+        return Health(dict(zip(self._checks, results, strict=True)), warnings)
 
     async def _one(self, check: Check) -> ComponentHealth:
         started = time.perf_counter()

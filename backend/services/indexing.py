@@ -8,6 +8,7 @@ or resumed at the next start, never half.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from backend.core.chunking import chunk_document
+from backend.core.identity import collection_fingerprint
 from backend.core.language import detect_language
 from backend.core.ports import (
     DocumentStore,
@@ -25,6 +27,7 @@ from backend.core.ports import (
 )
 from backend.core.types import (
     Chunk,
+    DocType,
     DocumentRecord,
     DocumentVersion,
     EmbeddedChunk,
@@ -40,10 +43,6 @@ BATCH_CHUNKS = 8  # written together; small, so that a crash repeats little
 class ChunkPolicy:
     size_tokens: int
     overlap_tokens: int
-
-    @property
-    def fingerprint(self) -> str:
-        return f"chunks-v1/{self.size_tokens}/{self.overlap_tokens}"
 
 
 class Indexer:
@@ -70,7 +69,13 @@ class Indexer:
     @property
     def fingerprint(self) -> str:
         """What, besides the content, decides how a document is indexed."""
-        return f"{self._embedder.fingerprint}+{self._policy.fingerprint}"
+        return collection_fingerprint(
+            self._embedder, self._policy.size_tokens, self._policy.overlap_tokens
+        )
+
+    def version_id(self, content_sha256: str, doc_type: DocType) -> str:
+        identity = f"{content_sha256}\x1f{self.fingerprint}\x1f{doc_type}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
     def lock(self, doc_id: str) -> asyncio.Lock:
         """One writer per document."""

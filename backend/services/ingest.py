@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -134,9 +133,8 @@ class Ingestor:
             raise
 
     def _version(self, upload: Upload, doc_type: DocType, origin: DocTypeOrigin) -> DocumentVersion:
-        identity = f"{upload.sha256}\x1f{self._indexer.fingerprint}\x1f{doc_type}"
         return DocumentVersion(
-            version=hashlib.sha256(identity.encode()).hexdigest()[:32],
+            version=self._indexer.version_id(upload.sha256, doc_type),
             content_sha256=upload.sha256,
             size_bytes=upload.size_bytes,
             doc_type=doc_type,

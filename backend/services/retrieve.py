@@ -11,6 +11,7 @@ from backend.core.ports import Embedder, SparseEncoder, VectorStore
 from backend.core.types import DocType, ScoredChunk, SearchRequest
 from backend.services.cache import SpaceCache
 from backend.services.diversity import mmr
+from backend.services.rerank import RerankStep
 from backend.services.timing import Timings
 
 MAX_CANDIDATES = 2000  # of one list; where the adaptive refill stops
@@ -42,17 +43,19 @@ class Retriever:
         sparse: SparseEncoder,
         vectors: VectorStore,
         policy: RetrievalPolicy,
+        reranker: RerankStep | None = None,
     ) -> None:
         self._embedder = embedder
         self._sparse = sparse
         self._vectors = vectors
         self._policy = policy
+        self._reranker = reranker
 
     async def search(self, query: SearchQuery, timings: Timings) -> list[ScoredChunk]:
         """At most ``top_k`` chunks, best first.
 
         Raises:
-            DependencyError: the embedder or the store failed.
+            DependencyError: the embedder, the store or the reranker failed.
         """
         with timings.stage("embed_query"):
             dense = await self._embedder.embed_query(query.q)
@@ -64,14 +67,24 @@ class Retriever:
             query.doc_types,
             with_vectors=self._policy.mmr_lambda is not None,
         )
-        while True:
-            ranked, exhausted = await self._ranked(request, timings)
-            with timings.stage("rank"):
-                chosen = await self._choose(ranked, query.top_k)
-            if len(chosen) >= query.top_k or exhausted or request.limit >= MAX_CANDIDATES:
-                return chosen
+        ranked, exhausted = await self._ranked(request, timings)
+        while self._offers(ranked) < query.top_k and not exhausted:
+            if request.limit >= MAX_CANDIDATES:
+                break
             # One document took too many places: look further down both lists.
             request = replace(request, limit=min(MAX_CANDIDATES, 4 * request.limit))
+            ranked, exhausted = await self._ranked(request, timings)
+        if self._reranker is not None:
+            with timings.stage("rerank"):
+                ranked = await self._reranker.rank(query.q, ranked)
+        with timings.stage("rank"):
+            return await self._choose(ranked, query.top_k)
+
+    def _offers(self, ranked: Sequence[ScoredChunk]) -> int:
+        """How many chunks can be chosen of these, whatever their order."""
+        if self._policy.one_per_document:
+            return len({scored.stored.doc_id for scored in ranked})
+        return len(ranked)
 
     async def _ranked(
         self, request: SearchRequest, timings: Timings

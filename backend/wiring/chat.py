@@ -1,128 +1,178 @@
-"""The chat model: a server of the operator's, a llama.cpp of our own, or none."""
+"""The chat model with its queue, retries and measurements around it."""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import httpx
 
 from backend.adapters._http import Endpoint, fixed
-from backend.adapters.generators.openai_compatible import (
-    LLAMACPP_BODY,
-    ModelTimeouts,
-    OpenAICompatibleGenerator,
-)
-from backend.adapters.local.llamacpp_server import LocalLlamaServer
-from backend.adapters.token_counters.llamacpp import LlamaCppTokenCounter
-from backend.adapters.token_counters.vllm import VllmTokenCounter
-from backend.core.local_models import is_present, load_catalogue, model_path
-from backend.core.ports import Generator, TokenCounter
+from backend.adapters.instrumented import InstrumentedGenerator
+from backend.adapters.limited import LimitedGenerator
+from backend.adapters.resilient import ResilientGenerator, RetryPolicy
+from backend.core.errors import RagError
+from backend.core.models import AnswerLimits, KnownModel, load_model_catalogue
+from backend.core.ports import Generator
 from backend.core.prompts import PromptSet
-from backend.services.ask import ChatModel
+from backend.core.types import Sampling
+from backend.services.canary import Canary
+from backend.services.chat_model import ChatModel
+from backend.services.gate import PRIORITIES, Gate
 from backend.services.health import Check
+from backend.services.model_info import ModelInspector
 from backend.services.prompt_fitting import PromptFitter
 from backend.settings import Settings
+from backend.telemetry.metrics import Metrics
+from backend.wiring.providers import CONFIG, NoProvider, Provider, open_provider, vllm
 
-_CONFIG = Path(__file__).parents[2] / "config"
+_WHOLE_ANSWER = 20  # times LLM_TIMEOUT: how long somebody waits who takes no stream
 
-# Reading a prompt takes a busy laptop minutes, and whether our own child lives we see ourselves.
-_CHILD_PATIENCE = 5.0
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model behind its gate, and what the gateway needs to pass requests on to it.
+    ``unqueued`` is for who holds a slot of ``gate`` already."""
+
+    model: ChatModel
+    unqueued: Generator
+    inspector: ModelInspector
+    gate: Gate
+    endpoint: Endpoint | None
+    check: Check
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """``model`` is None when answers are extractive; then ``why_not`` says what to do."""
+    """``main`` is None when answers are extractive; then ``why_not`` says what to do."""
 
-    model: ChatModel | None
-    check: Check
+    main: Served | None
+    small: Served | None = None
     why_not: str = ""
+    canary: Canary | None = None
+
+    @property
+    def model(self) -> ChatModel | None:
+        return self.main.model if self.main else None
+
+    async def check(self) -> str:
+        if self.main is None:
+            return f"none: answers are extractive. {self.why_not}"
+        return await self.main.check()
 
 
-async def open_chat(settings: Settings, stack: AsyncExitStack) -> Chat:
-    if settings.llm_mode == "none":
-        return _extractive("LLM_MODE=none.")
-    if settings.llm_mode == "llamacpp" and settings.llm_llamacpp_url is None:
-        return await _open_local(settings, stack)
-    client = await stack.enter_async_context(httpx.AsyncClient())
-    name = settings.llm_model or "default"
-    if settings.llm_mode == "vllm":
-        endpoint = Endpoint(client, "vllm", fixed(settings.llm_vllm_url), settings.llm_api_key)
-        generator = OpenAICompatibleGenerator(endpoint, model=name, timeouts=_timeouts(settings))
-        return _served(settings, generator, VllmTokenCounter(endpoint, model=name))
-    url = fixed(settings.llm_llamacpp_url or "")
-    endpoint = Endpoint(client, "llamacpp", url, settings.llm_api_key)
-    return _llamacpp(settings, endpoint, name, _timeouts(settings))
+async def open_chat(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Chat:
+    catalogue = load_model_catalogue(CONFIG / "llm_models.json")
+    try:
+        provider = await open_provider(settings, catalogue.find(settings.llm_model or ""), stack)
+    except NoProvider as why:
+        return Chat(None, why_not=str(why))
+    known = catalogue.find(provider.generator.model)
+    main = await _served(settings, provider, known, metrics)
+    canary = None
+    if settings.llm_canary == "on" or (settings.llm_canary == "auto" and not provider.ours):
+        canary = Canary(main.model)
+    small = None
+    if settings.llm_small_model and settings.llm_small_url:
+        client = await stack.enter_async_context(httpx.AsyncClient())
+        url = fixed(settings.llm_small_url)
+        endpoint = Endpoint(client, "vllm-small", url, settings.llm_api_key)
+        of_small = catalogue.find(settings.llm_small_model)
+        second = replace(
+            vllm(settings, endpoint, settings.llm_small_model, of_small), name="vllm-small"
+        )
+        small = await _served(settings, second, of_small, metrics)
+    return Chat(main, small, canary=canary)
 
 
-async def _open_local(settings: Settings, stack: AsyncExitStack) -> Chat:
-    """Our own llama.cpp, with a model file or one of the catalogue that was fetched before."""
-    named = settings.llm_model or ""
-    if named.endswith(".gguf"):
-        path, name = Path(named), Path(named).stem
-        if not await asyncio.to_thread(path.is_file):
-            return _extractive(f"LLM_MODEL={named}: there is no such file.")
-    else:
-        model = load_catalogue(_CONFIG / "local_models.json").find(settings.llm_model)
-        if not is_present(settings.models_dir, model):
-            return _extractive(
-                f"The model {model.name} is not on this machine. Fetch it with "
-                f"'python -m cli.models pull {model.name}', or set LLM_MODE and LLM_MODEL."
+async def _served(
+    settings: Settings, provider: Provider, known: KnownModel | None, metrics: Metrics
+) -> Served:
+    gate = Gate(
+        capacity=await _capacity(settings, provider),
+        queue_limit=settings.llm_queue_limit,
+        on_start=metrics.queue_wait,
+    )
+    if not provider.name.endswith("small"):
+        for priority in PRIORITIES:
+            metrics.watch_queue(
+                priority,
+                waiting=lambda name=priority: gate.waiting[name],  # type: ignore[misc]
+                running=lambda name=priority: gate.running[name],  # type: ignore[misc]
             )
-        path, name = model_path(settings.models_dir, model), model.name
-    server = LocalLlamaServer(
-        path,
-        model_name=name,
-        threads=settings.llm_thread_count,
-        context_window=settings.llm_context_window,
-        log_path=settings.data_dir / "logs" / "llamacpp.log",
+    measured = InstrumentedGenerator(provider.generator, provider=provider.name, metrics=metrics)
+    policy = RetryPolicy(answer_s=_WHOLE_ANSWER * settings.llm_timeout)
+    resilient = ResilientGenerator(measured, policy=policy, dependency=provider.name)
+    model = ChatModel(
+        generator=LimitedGenerator(resilient, gate),
+        counter=provider.counter,
+        fitter=PromptFitter(
+            provider.counter,
+            _prompts(),
+            source_limit=settings.ask_context_tokens,
+            reasoning=settings.llm_reasoning,
+        ),
+        sampling=_sampling(settings),
+        safety_margin=settings.llm_safety_margin,
+        provider=provider.name,
+        background=LimitedGenerator(resilient, gate, priority="background", yields=True),
+        known=known,
     )
-    stack.push_async_callback(server.stop)
-    await server.start()
-    # A proxy of the environment has no business between us and our child.
-    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-    endpoint = Endpoint(client, "llamacpp", lambda: server.url, server.api_key)
-    return _llamacpp(settings, endpoint, name, _timeouts(settings, patience=_CHILD_PATIENCE))
-
-
-def _llamacpp(settings: Settings, endpoint: Endpoint, model: str, timeouts: ModelTimeouts) -> Chat:
-    generator = OpenAICompatibleGenerator(
-        endpoint, model=model, timeouts=timeouts, extra_body=LLAMACPP_BODY
-    )
-    return _served(settings, generator, LlamaCppTokenCounter(endpoint))
-
-
-def _served(settings: Settings, generator: Generator, counter: TokenCounter) -> Chat:
-    fitter = PromptFitter(counter, _prompts(), source_limit=settings.ask_context_tokens)
-    chat = ChatModel(
-        generator,
-        fitter,
-        settings.llm_max_tokens,
-        settings.llm_temperature,
-        settings.llm_safety_margin,
-    )
-    return Chat(chat, generator.check)
-
-
-def _timeouts(settings: Settings, patience: float = 1.0) -> ModelTimeouts:
-    return ModelTimeouts(
-        first_token_s=patience * settings.llm_timeout,
-        between_tokens_s=patience * settings.llm_timeout,
-        answer_s=10 * patience * settings.llm_timeout,
+    inspector = ModelInspector(
+        generator=model.generator,
+        provider=provider.name,
+        known=known,
+        limits=answer_limits(settings),
+        fallback_window=settings.llm_context_window,
+        exact_counts=provider.exact_counts,
+        speed=lambda: metrics.tokens_per_second(provider.name),
     )
 
-
-def _extractive(why: str) -> Chat:
     async def check() -> str:
-        return f"none: answers are extractive. {why}"
+        told = await model.generator.check()
+        if not settings.llm_max_concurrency:
+            gate.set_capacity(await _capacity(settings, provider))
+        return told
 
-    return Chat(None, check, why)
+    return Served(model, resilient, inspector, gate, provider.endpoint, check)
+
+
+async def _capacity(settings: Settings, provider: Provider) -> int:
+    """What the operator says, else what the server says, else what such servers usually do."""
+    if settings.llm_max_concurrency:
+        return settings.llm_max_concurrency
+    try:
+        return (await provider.generator.served()).parallel or provider.concurrency
+    except RagError:
+        return provider.concurrency  # it is not up yet; the health check tells
+
+
+def answer_limits(settings: Settings) -> AnswerLimits:
+    return AnswerLimits(
+        settings.llm_max_tokens,
+        settings.llm_safety_margin,
+        settings.ask_context_tokens,
+        settings.chunk_size_tokens,
+    )
+
+
+def _sampling(settings: Settings) -> Sampling:
+    return Sampling(
+        max_tokens=settings.llm_max_tokens,
+        temperature=settings.llm_temperature,
+        top_p=settings.llm_top_p,
+        top_k=settings.llm_top_k,
+        min_p=settings.llm_min_p,
+        presence_penalty=settings.llm_presence_penalty,
+        frequency_penalty=settings.llm_frequency_penalty,
+        repetition_penalty=settings.llm_repetition_penalty,
+        seed=settings.llm_seed,
+        reasoning=settings.llm_reasoning,
+    )
 
 
 def _prompts() -> PromptSet:
-    folder = _CONFIG / "prompts"
+    folder = CONFIG / "prompts"
     return PromptSet.from_texts(
         answer_ru=(folder / "answer.ru.md").read_text(encoding="utf-8"),
         answer_en=(folder / "answer.en.md").read_text(encoding="utf-8"),

@@ -11,42 +11,72 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from backend.adapters.limited import LimitedGenerator
 from backend.adapters.stores.edge import EdgeDocumentStore, EdgeVectorStore
 from backend.adapters.stores.schema import HnswSettings
 from backend.app import create_app
 from backend.core.errors import NotReady
+from backend.core.models import AnswerLimits
 from backend.core.ports import Embedder, Generator, Parser
 from backend.core.prompts import PromptSet
-from backend.services.ask import ChatModel
+from backend.core.types import Sampling
+from backend.services.chat_model import ChatModel
+from backend.services.gate import Gate
+from backend.services.gateway import GatewayParts
+from backend.services.health import Check
+from backend.services.model_info import ModelInspector
 from backend.services.prompt_fitting import PromptFitter
 from backend.settings import Settings
 from backend.wiring import Adapters, compose
-from backend.wiring.chat import Chat
+from backend.wiring.chat import Chat, Served
+from backend.wiring.embedding import Embedding
 from backend.wiring.stores import Stores
 from tests.fakes.embedder import HashingEmbedder
 from tests.fakes.generator import ScriptedGenerator, WordCounter
 from tests.fakes.parser import PlainParser
 
 PROMPT = "Say {no_answer} if you must.\n---\n{sources}\n{question}"
+NO_GATEWAY = GatewayParts()
 OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 def chat_with(generator: Generator | None) -> Chat:
-    async def check() -> str:
-        return "a double"
-
     if generator is None:
-        return Chat(None, check, "LLM_MODE=none.")
+        return Chat(None, why_not="LLM_MODE=none.")
+    counter = WordCounter()
     prompts = PromptSet.from_texts(answer_ru=PROMPT, answer_en=PROMPT)
-    fitter = PromptFitter(WordCounter(), prompts, source_limit=0)
-    return Chat(ChatModel(generator, fitter, 200, 0.0, 8), check)
+    gate = Gate(capacity=4, queue_limit=4)
+    queued = LimitedGenerator(generator, gate)
+    model = ChatModel(
+        generator=queued,
+        counter=counter,
+        fitter=PromptFitter(counter, prompts, source_limit=0),
+        sampling=Sampling(200),
+        safety_margin=8,
+        provider="vllm",
+        background=LimitedGenerator(generator, gate, priority="background", yields=True),
+    )
+    inspector = ModelInspector(
+        generator=queued,
+        provider="vllm",
+        known=None,
+        limits=AnswerLimits(200, 8, 0, 256),
+        fallback_window=8192,
+        exact_counts=True,
+        speed=lambda: None,
+    )
+    return Chat(Served(model, generator, inspector, gate, None, generator.check))
+
+
+class LoadingGenerator(ScriptedGenerator):
+    """A model server that is up while its model is not."""
+
+    async def check(self) -> str:
+        raise NotReady("The model is loading.")
 
 
 def loading_chat() -> Chat:
-    async def check() -> str:
-        raise NotReady("The model is loading.")
-
-    return Chat(None, check)
+    return chat_with(LoadingGenerator())
 
 
 def settings_for(folder: Path, **changes: object) -> Settings:
@@ -71,6 +101,14 @@ async def edge_stores(folder: Path, embedder: Embedder) -> AsyncIterator[Stores]
     await documents.close()
 
 
+def embedder_check(embedder: Embedder) -> Check:
+    async def check() -> str:
+        await embedder.embed_query("health")
+        return embedder.fingerprint
+
+    return check
+
+
 @asynccontextmanager
 async def running_app(
     settings: Settings,
@@ -78,11 +116,15 @@ async def running_app(
     chat: Chat | None = None,
     embedder: Embedder | None = None,
     parser: Parser | None = None,
+    gateway: GatewayParts = NO_GATEWAY,
 ) -> AsyncIterator[FastAPI]:
     used = embedder or HashingEmbedder()
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(edge_stores(settings.data_dir, used))
-        adapters = Adapters(stores, used, used, parser or PlainParser(), chat or chat_with(None))
+        embedding = Embedding(used, used, embedder_check(used))
+        adapters = Adapters(
+            stores, embedding, parser or PlainParser(), chat or chat_with(None), gateway=gateway
+        )
         warnings = ("LLM_FOO is unknown.",)
         services = await stack.enter_async_context(compose(settings, adapters, warnings))
         yield create_app(settings, services)

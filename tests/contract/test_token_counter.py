@@ -9,12 +9,14 @@ from itertools import pairwise
 import httpx
 import pytest
 
+from backend.adapters._chat_wire import ReasoningSwitch
 from backend.adapters._http import Endpoint, fixed
 from backend.adapters.generators.openai_compatible import OpenAICompatibleGenerator
 from backend.adapters.token_counters.llamacpp import LlamaCppTokenCounter
 from backend.adapters.token_counters.vllm import VllmTokenCounter
 from backend.core.errors import DependencyError, DependencyRejected
-from backend.core.types import Message, Sampling
+from backend.core.types import Message, ReasoningMode, Sampling, TokenCount
+from tests.fakes.chats import count_differences, two_hundred_chats
 from tests.fakes.llama_server import MODEL, RunningLlama, running_llama
 
 TEXTS = [
@@ -57,7 +59,24 @@ async def test_llamacpp_messages_count_what_the_server_then_reports(endpoint: En
 
     for chat in CHATS:
         completion = await generator.complete(chat, Sampling(max_tokens=1, temperature=0))
-        assert await counter.count_messages(chat) == completion.usage.prompt_tokens, chat
+        assert (await counter.count_messages(chat)).tokens == completion.usage.prompt_tokens, chat
+
+
+@pytest.mark.loopback
+async def test_llamacpp_counts_two_hundred_prompts_without_a_difference(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """In every way of reasoning: the template writes another prompt for each."""
+    folder = tmp_path_factory.mktemp("counts")
+    with running_llama(folder, window=2048, never_ends=True, thinks=True) as server:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            endpoint = server.endpoint(client)
+            counter = LlamaCppTokenCounter(endpoint)
+            generator = OpenAICompatibleGenerator(endpoint, model=MODEL, dialect="llamacpp")
+
+            differences = await count_differences(counter, generator, two_hundred_chats())
+
+    assert differences == []
 
 
 @pytest.mark.loopback
@@ -66,9 +85,9 @@ async def test_llamacpp_text_counts_without_the_token_that_begins_a_prompt(
 ) -> None:
     counter = LlamaCppTokenCounter(endpoint)
 
-    assert await counter.count("hi") == 2
-    assert await counter.count("") == 0
-    assert await counter.count("<|im_end|>") == 1
+    assert await counter.count("hi") == TokenCount(2)
+    assert await counter.count("") == TokenCount(0)
+    assert await counter.count("<|im_end|>") == TokenCount(1)
 
 
 def vllm(request: httpx.Request) -> httpx.Response:
@@ -79,16 +98,19 @@ def vllm(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json={"count": 13 if "messages" in body else 8, "tokens": []})
 
 
-def vllm_counter(transport: httpx.MockTransport) -> VllmTokenCounter:
+def vllm_counter(
+    transport: httpx.MockTransport, switch: ReasoningSwitch = "enable_thinking"
+) -> VllmTokenCounter:
     client = httpx.AsyncClient(transport=transport)
-    return VllmTokenCounter(Endpoint(client, "vllm", fixed("http://vllm:8001/v1/")), model="m")
+    endpoint = Endpoint(client, "vllm", fixed("http://vllm:8001/v1/"))
+    return VllmTokenCounter(endpoint, model="m", reasoning_switch=switch)
 
 
 async def test_vllm_counts_messages_and_text_at_the_server_s_root() -> None:
     counter = vllm_counter(httpx.MockTransport(vllm))
 
-    assert await counter.count_messages([Message("user", "hello")]) == 13
-    assert await counter.count("hello мир") == 8
+    assert await counter.count_messages([Message("user", "hello")]) == TokenCount(13)
+    assert await counter.count("hello мир") == TokenCount(8)
 
 
 async def test_vllm_is_asked_for_the_prompt_as_its_chat_endpoint_builds_it() -> None:
@@ -112,6 +134,32 @@ async def test_vllm_is_asked_for_the_prompt_as_its_chat_endpoint_builds_it() -> 
         },
         {"model": "m", "prompt": "hello", "add_special_tokens": False},
     ]
+
+
+@pytest.mark.parametrize(
+    ("switch", "mode", "variables"),
+    [
+        ("enable_thinking", "off", {"enable_thinking": False}),
+        ("enable_thinking", "on", {"enable_thinking": True}),
+        # vLLM makes both of the field reasoning_effort of a chat request
+        ("reasoning_effort", "off", {"reasoning_effort": "low", "enable_thinking": True}),
+        ("enable_thinking", "auto", None),
+        ("none", "off", None),
+    ],
+)
+async def test_vllm_is_told_how_the_prompt_asks_for_reasoning(
+    switch: ReasoningSwitch, mode: ReasoningMode, variables: dict[str, object] | None
+) -> None:
+    sent: list[dict[str, object]] = []
+
+    def record(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        return vllm(request)
+
+    counter = vllm_counter(httpx.MockTransport(record), switch)
+    await counter.count_messages([Message("user", "hello")], mode)
+
+    assert sent[0].get("chat_template_kwargs") == variables
 
 
 async def test_a_server_that_cannot_count_is_an_error_and_not_a_guess() -> None:

@@ -88,7 +88,7 @@ def test_the_lock_files_hold_hashes_and_no_address() -> None:
         pinned = re.findall(r"^[a-z0-9][^\s=]*==", text, re.M | re.I)
         assert len(pinned) > 30
         assert text.count("--hash=sha256:") >= len(pinned)
-        assert "http" not in re.sub(r"^http\S*==", "", text, flags=re.M)
+        assert "://" not in text
 
 
 def test_the_quality_questions_name_documents_that_exist() -> None:

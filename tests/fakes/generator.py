@@ -12,9 +12,14 @@ from backend.core.errors import ContextOverflow, RagError
 from backend.core.types import (
     Completion,
     FinishReason,
+    GeneratorEvent,
     Message,
+    ReasoningDelta,
+    ReasoningMode,
     Sampling,
+    ServedModel,
     TextDelta,
+    TokenCount,
     TokenUsage,
 )
 
@@ -26,7 +31,8 @@ class Call:
 
 
 class ScriptedGenerator:
-    """Gives ``answers`` in turn, the last one for ever after; a token is a word.
+    """Gives ``answers`` in turn, the last one for ever after, each after the same ``reasoning``;
+    a token is a word.
 
     ``error`` is raised instead of an answer, in a stream after ``deltas_before_error`` deltas.
     ``hangs`` makes it say its deltas and then wait for ever, until it is cancelled or closed;
@@ -41,7 +47,9 @@ class ScriptedGenerator:
         error: RagError | None = None,
         deltas_before_error: int = 0,
         hangs: bool = False,
+        reasoning: str = "",
     ) -> None:
+        self.reasoning = reasoning
         self.answers = list(answers) or ["An answer [1]."]
         self.finish_reason: FinishReason = finish_reason
         self.window = window
@@ -61,8 +69,8 @@ class ScriptedGenerator:
         """What was asked, as one text per call."""
         return ["\n".join(message.content for message in call.messages) for call in self.calls]
 
-    async def context_window(self) -> int:
-        return self.window
+    async def served(self, *, fresh: bool = False) -> ServedModel:
+        return ServedModel(self.model, self.window, "the script")
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         async with aclosing(self.stream(messages, sampling)) as events:
@@ -73,14 +81,17 @@ class ScriptedGenerator:
 
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling
-    ) -> AsyncGenerator[TextDelta | Completion, None]:
+    ) -> AsyncGenerator[GeneratorEvent, None]:
         text = self.answers[min(len(self.calls), len(self.answers) - 1)]
         self.calls.append(Call(tuple(messages), sampling))
         usage = self._usage(messages, sampling, text)
         self.running += 1
         self.started.set()
         try:
-            for index, word in enumerate(re.findall(r"\s*\S+\s*$|\s*\S+", text)):
+            for word in _words(self.reasoning):
+                yield ReasoningDelta(word)
+                await asyncio.sleep(0)
+            for index, word in enumerate(_words(text)):
                 if self.error is not None and index >= self.deltas_before_error:
                     break
                 yield TextDelta(word)
@@ -91,7 +102,7 @@ class ScriptedGenerator:
                 await asyncio.Event().wait()
         finally:
             self.running -= 1
-        yield Completion(text, self.finish_reason, usage)
+        yield Completion(text, self.finish_reason, usage, self.reasoning)
 
     async def check(self) -> str:
         if self.error is not None:
@@ -104,14 +115,23 @@ class ScriptedGenerator:
             raise ContextOverflow(
                 needed_tokens=prompt + sampling.max_tokens, window_tokens=self.window
             )
-        return TokenUsage(prompt, len(text.split()))
+        return TokenUsage(prompt, len(self.reasoning.split()) + len(text.split()))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\s*\S+\s*$|\s*\S+", text)
 
 
 class WordCounter:
     """The token counter that belongs to ``ScriptedGenerator``."""
 
-    async def count(self, text: str) -> int:
-        return len(text.split())
+    async def count(self, text: str) -> TokenCount:
+        return TokenCount(len(text.split()))
 
-    async def count_messages(self, messages: Sequence[Message]) -> int:
-        return sum(len(message.content.split()) for message in messages)
+    async def count_messages(
+        self, messages: Sequence[Message], reasoning: ReasoningMode = "auto"
+    ) -> TokenCount:
+        return TokenCount(sum(len(message.content.split()) for message in messages))
+
+    def learn(self, counted: TokenCount, reported: int) -> None:
+        """It counts as its generator does, so there is nothing to learn."""

@@ -39,10 +39,15 @@ def running_llama(
     with_bos: bool = False,
     layers: int = 2,
     never_ends: bool = False,
+    thinks: bool = False,
 ) -> Iterator[RunningLlama]:
     """Start the product's own child process; ``window`` tokens for each of ``slots``."""
     model = write_tiny_gguf(
-        folder / "tiny.gguf", with_bos=with_bos, layers=layers, never_ends=never_ends
+        folder / "tiny.gguf",
+        with_bos=with_bos,
+        layers=layers,
+        never_ends=never_ends,
+        thinks=thinks,
     )
     config = ChildConfig(str(model), MODEL, API_KEY, 1, window, slots)
     child = subprocess.Popen(

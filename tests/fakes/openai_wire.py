@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import httpx
 
+from backend.adapters._chat_wire import ReasoningSwitch
 from backend.adapters._http import Endpoint, fixed
+from backend.adapters.generators._requests import Dialect
 from backend.adapters.generators.openai_compatible import ModelTimeouts, OpenAICompatibleGenerator
 from backend.core.ports import Generator
-from backend.core.types import Completion, Message, Sampling, TextDelta
+from backend.core.types import Completion, GeneratorEvent, Message, Sampling
 
 ASK = [Message("system", "Be brief."), Message("user", "Как дела?")]
 SHORT = Sampling(max_tokens=60)
@@ -22,10 +24,22 @@ def over_wire(
     handler: Callable[[httpx.Request], httpx.Response]
     | Callable[[httpx.Request], Awaitable[httpx.Response]],
     timeouts: ModelTimeouts | None = None,
+    *,
+    model: str = "m",
+    dialect: Dialect = "vllm",
+    switch: ReasoningSwitch = "enable_thinking",
+    think_opened: bool = False,
 ) -> OpenAICompatibleGenerator:
     client = httpx.AsyncClient(transport=httpx.MockTransport(handler))  # type: ignore[arg-type]
     endpoint = Endpoint(client, "vllm", fixed("http://vllm:8001/v1"), "secret")
-    return OpenAICompatibleGenerator(endpoint, model="m", timeouts=timeouts)
+    return OpenAICompatibleGenerator(
+        endpoint,
+        model=model,
+        timeouts=timeouts,
+        dialect=dialect,
+        reasoning_switch=switch,
+        think_opened=think_opened,
+    )
 
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
@@ -77,12 +91,19 @@ def healthy_vllm(request: httpx.Request) -> httpx.Response:
 
 
 def answering(response: httpx.Response) -> OpenAICompatibleGenerator:
-    return over_wire(lambda _: response)
+    """Whatever is asked, except for the list of models where ``response`` is an answer."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if response.is_success and request.url.path == "/v1/models":
+            return httpx.Response(200, json=MODELS)
+        return response
+
+    return over_wire(answer)
 
 
 async def drained(
     generator: Generator, sampling: Sampling = SHORT, messages: Sequence[Message] = ASK
-) -> list[TextDelta | Completion]:
+) -> list[GeneratorEvent]:
     return [event async for event in generator.stream(messages, sampling)]
 
 
@@ -99,3 +120,23 @@ async def told(
     last = (await drained(generator, sampling, messages))[-1]
     assert isinstance(last, Completion)
     return last
+
+
+async def body_sent(
+    sampling: Sampling,
+    *,
+    stream: bool = False,
+    dialect: Dialect = "vllm",
+    switch: ReasoningSwitch = "enable_thinking",
+) -> dict[str, object]:
+    """What a request with this sampling says to the server."""
+    sent: list[httpx.Request] = []
+
+    def record(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return healthy_vllm(request)
+
+    await told(over_wire(record, dialect=dialect, switch=switch), stream=stream, sampling=sampling)
+    assert sent[0].headers["authorization"] == "Bearer secret"
+    body: dict[str, object] = json.loads(sent[0].content)
+    return body

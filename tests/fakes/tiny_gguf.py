@@ -15,22 +15,36 @@ TRAINED_WINDOW = 4096
 _WIDTH, _HEADS, _FEED_FORWARD = 64, 4, 128
 _MERGED = "th"
 _CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
-_TEMPLATE = (
+_TURNS = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEMPLATE = _TURNS + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+# As Qwen3 does it: told not to think, it finds its thinking already done.
+THINKING_TEMPLATE = (
+    _TURNS + "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    "<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
 
 
 def write_tiny_gguf(
-    path: Path, *, with_bos: bool = False, layers: int = 2, never_ends: bool = False
+    path: Path,
+    *,
+    with_bos: bool = False,
+    layers: int = 2,
+    never_ends: bool = False,
+    thinks: bool = False,
 ) -> Path:
     """``with_bos``: both the tokenizer and the template put a first token before the prompt,
     as Llama models do; only one of them may count. More ``layers`` make it slower.
-    ``never_ends``: it says letters, one token each, until it is stopped."""
-    tokens = [*_byte_tokens(), _MERGED, *_CONTROL]
+    ``never_ends``: it says letters, one token each, until it is stopped. ``thinks``: its template
+    asks for reasoning unless told not to."""
+    tokens = [*byte_tokens(), _MERGED, *_CONTROL]
     writer = gguf.GGUFWriter(str(path), "llama")
     _describe(writer, len(tokens), layers)
     _add_tokenizer(writer, tokens, with_bos=with_bos)
+    template = THINKING_TEMPLATE if thinks else TEMPLATE
+    writer.add_chat_template(("{{ bos_token }}" if with_bos else "") + template)
     says = range(ord("a"), ord("z") + 1) if never_ends else range(len(tokens))
     _add_weights(writer, len(tokens), layers, says)
     writer.write_header_to_file()
@@ -40,7 +54,7 @@ def write_tiny_gguf(
     return path
 
 
-def _byte_tokens() -> list[str]:
+def byte_tokens() -> list[str]:
     """One token per byte, spelled as GPT-2 spells bytes: printable ones as themselves, the
     others as characters from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
@@ -74,7 +88,6 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokens: list[str], *, with_bos: bool
     writer.add_bos_token_id(tokens.index("<|endoftext|>"))
     writer.add_pad_token_id(tokens.index("<|endoftext|>"))
     writer.add_add_bos_token(with_bos)
-    writer.add_chat_template(("{{ bos_token }}" if with_bos else "") + _TEMPLATE)
 
 
 def _add_weights(writer: gguf.GGUFWriter, vocabulary: int, layers: int, says: range) -> None:

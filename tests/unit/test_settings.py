@@ -48,7 +48,7 @@ def test_a_wrong_value_stops_the_start_and_names_the_variable(
 def test_what_is_allowed_is_said(env_file: Path) -> None:
     env_file.write_text("LLM_MODE=openai", encoding="utf-8")
 
-    with pytest.raises(ConfigurationError, match="'llamacpp', 'vllm' or 'none'"):
+    with pytest.raises(ConfigurationError, match="'llamacpp', 'vllm', 'ollama' or 'none'"):
         load_settings(env_file)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from backend.core.errors import ContextOverflow
 from backend.core.prompts import PromptSet
 from backend.core.token_budget import TokenBudget
-from backend.core.types import Message, ScoredChunk
+from backend.core.types import Message, ReasoningMode, ScoredChunk, TokenCount
 from backend.services.prompt_fitting import PromptFitter
 from tests.factories import stored
 
@@ -17,11 +17,16 @@ PROMPT = "{no_answer}\n---\n{sources}\n{question}"
 
 
 class OneTokenPerCharacter:
-    async def count(self, text: str) -> int:
-        return len(text)
+    async def count(self, text: str) -> TokenCount:
+        return TokenCount(len(text))
 
-    async def count_messages(self, messages: Sequence[Message]) -> int:
-        return sum(len(message.content) for message in messages)
+    async def count_messages(
+        self, messages: Sequence[Message], reasoning: ReasoningMode = "auto"
+    ) -> TokenCount:
+        return TokenCount(sum(len(message.content) for message in messages))
+
+    def learn(self, counted: TokenCount, reported: int) -> None:
+        pass
 
 
 def fitter(source_limit: int = 0) -> PromptFitter:

@@ -7,6 +7,7 @@ import re
 
 from pydantic import BaseModel, ValidationError
 
+from backend.adapters.generators._names import ServedName, not_served
 from backend.core.errors import ContextOverflow, DependencyRejected, NotReady, RagError
 
 _LONGEST_QUOTE = 300  # characters of the server's own words that are passed on
@@ -40,15 +41,23 @@ def refusal(server: str, model: str, status: int, content: bytes | str) -> RagEr
         return overflow
     if status == 503 and "loading" in body.words.lower():
         return NotReady(f"{server} is still loading its model.", retry_after_s=2)
-    return DependencyRejected(_message(server, model, status, body.words), dependency=server)
+    if status == 404 and "model" in body.words.lower():
+        return not_served(server, model, _aliases(body.words))
+    return DependencyRejected(
+        _message(server, status, body.words), dependency=server, status=status
+    )
 
 
-def _message(server: str, model: str, status: int, words: str) -> str:
+def _aliases(words: str) -> list[ServedName]:
+    """The names in "Valid aliases: a, b." of vLLM 0.30 and later."""
+    found = re.search(r"Valid aliases: (.+?)\.?$", words)
+    return [ServedName(name.strip("` ")) for name in found[1].split(",")] if found else []
+
+
+def _message(server: str, status: int, words: str) -> str:
     quote = f" It says: {words[:_LONGEST_QUOTE]}" if words else ""
     if status in {401, 403}:
         return f"{server} refused the API key ({status}). Check LLM_API_KEY."
-    if status == 404 and "model" in words.lower():
-        return f"{server} does not serve the model {model!r}.{quote}"
     if status == 404:
         return f"{server} has no OpenAI chat API at this URL (404)."
     return f"{server} answered {status}.{quote}"

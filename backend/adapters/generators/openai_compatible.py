@@ -5,27 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
+from dataclasses import dataclass
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from backend.adapters._http import Endpoint, Shape, dependency_errors, read_json, within
+from backend.adapters._chat_wire import ReasoningSwitch
+from backend.adapters._http import Endpoint, dependency_errors, within
 from backend.adapters.generators._answers import Answer, ChatEvent
 from backend.adapters.generators._refusals import refusal
+from backend.adapters.generators._requests import Dialect, chat_request
+from backend.adapters.generators._served import ServedModelReader
+from backend.adapters.generators._thinking import ThinkSplitter
 from backend.core.errors import (
     ContextOverflow,
     DependencyError,
-    DependencyRejected,
     DependencyTimeout,
+    ModelNotServed,
+    RagError,
 )
 from backend.core.sse import EventReader, ServerSentEvent
-from backend.core.types import Completion, Message, Sampling, TextDelta
-
-# llama.cpp notices that a client has left only while it writes to it. This makes it write while
-# it reads a prompt, which takes most of the time on a CPU. Other servers may refuse the field.
-LLAMACPP_BODY: Mapping[str, object] = MappingProxyType({"return_progress": True})
+from backend.core.types import (
+    Completion,
+    GeneratorEvent,
+    Message,
+    ReasoningDelta,
+    Sampling,
+    ServedModel,
+    TextDelta,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +47,11 @@ class ModelTimeouts:
     answer_s: float = 300.0
 
 
-class _ServedModel(BaseModel):
-    id: str
-    owned_by: str = ""
-    max_model_len: int | None = None
-
-
-class _ModelList(BaseModel):
-    data: list[_ServedModel]
-
-
-class _Props(BaseModel):
-    class Settings(BaseModel):
-        n_ctx: int
-
-    default_generation_settings: Settings
-
-
 class OpenAICompatibleGenerator:
-    """``extra_body`` is added to every request: what a server knows beyond the protocol
-    (``LLAMACPP_BODY``, ``grammar``, ``chat_template_kwargs``)."""
+    """``dialect`` is whose names are used where they differ. ``reasoning_switch`` is how the
+    model is told to reason or not, and ``think_opened`` that its template begins the reasoning
+    itself, for servers that leave it in the text. ``extra_body`` is added to every request:
+    what a server knows beyond the protocol (``grammar``, ``structured_outputs``)."""
 
     def __init__(
         self,
@@ -66,22 +59,26 @@ class OpenAICompatibleGenerator:
         *,
         model: str,
         timeouts: ModelTimeouts | None = None,
+        dialect: Dialect = "vllm",
+        reasoning_switch: ReasoningSwitch = "enable_thinking",
+        think_opened: bool = False,
         extra_body: Mapping[str, object] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._model = model
         self._timeouts = timeouts or ModelTimeouts()
+        self._dialect: Dialect = dialect
+        self._switch: ReasoningSwitch = reasoning_switch
+        self._think_opened = think_opened
         self._extra_body = dict(extra_body or {})
-        self._window: int | None = None
+        self._reader = ServedModelReader(endpoint, model, timeout_s=self._timeouts.connect_s)
 
     @property
     def model(self) -> str:
         return self._model
 
-    async def context_window(self) -> int:
-        if self._window is None:
-            self._window = await self._ask_for_window(await self._served_model())
-        return self._window
+    async def served(self, *, fresh: bool = False) -> ServedModel:
+        return await self._reader.read(fresh=fresh)
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         # Streamed all the same: llama.cpp notices that a client has left only while it writes,
@@ -92,22 +89,17 @@ class OpenAICompatibleGenerator:
 
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling
-    ) -> AsyncGenerator[TextDelta | Completion, None]:
-        answer, reader = Answer(self._name), EventReader()
-        deadline = _now() + self._timeouts.first_token_s
-        late = self._too_slow("first token")
-        with dependency_errors(self._name):
-            async with self._opened(self._payload(messages, sampling), deadline, late) as chunks:
-                while not answer.done:
-                    chunk = await within(anext(chunks, None), deadline, late)
-                    answer.done = chunk is None
-                    for event in reader.feed(chunk or b""):
-                        if text := self._take(event, answer):
-                            yield TextDelta(text)
-                        if answer.begun:
-                            deadline = _now() + self._timeouts.between_tokens_s
-                            late = self._too_slow("next token")
-        yield await self._whole(answer.completion(), sampling)
+    ) -> AsyncGenerator[GeneratorEvent, None]:
+        try:
+            async with aclosing(self._streamed(messages, sampling)) as events:
+                async for event in events:
+                    yield event
+        except ModelNotServed as error:
+            self._reader.forget()
+            raise await self._reader.explained(error) from error
+        except RagError:
+            self._reader.forget()
+            raise
 
     async def check(self) -> str:
         with dependency_errors(self._name):
@@ -116,27 +108,44 @@ class OpenAICompatibleGenerator:
             )
         if health.status_code != httpx.codes.NOT_FOUND:  # a proxy may pass /v1 on and nothing else
             self._refuse(health)
-        served = await self._served_model()
-        return f"{self._name} serves {served.id}, context window {await self.context_window()}."
+        served = await self.served(fresh=True)
+        return f"{self._name} serves {served.name}, context window {served.context_window}."
 
     @property
     def _name(self) -> str:
         return self._endpoint.name
 
+    async def _streamed(
+        self, messages: Sequence[Message], sampling: Sampling
+    ) -> AsyncGenerator[TextDelta | ReasoningDelta | Completion, None]:
+        answer, reader = Answer(self._name, ThinkSplitter(opened=self._think_opened)), EventReader()
+        deadline = _now() + self._timeouts.first_token_s
+        late = self._too_slow("first token")
+        with dependency_errors(self._name):
+            async with self._opened(self._payload(messages, sampling), deadline, late) as chunks:
+                while not answer.done:
+                    chunk = await within(anext(chunks, None), deadline, late)
+                    answer.done = chunk is None
+                    for event in reader.feed(chunk or b""):
+                        for new in self._take(event, answer):
+                            yield new
+                        if answer.begun:
+                            deadline = _now() + self._timeouts.between_tokens_s
+                            late = self._too_slow("next token")
+        for new in answer.rest():
+            yield new
+        await self._refuse_if_cut_by_window(answer, sampling)
+        yield answer.completion()
+
     def _payload(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, object]:
-        payload: dict[str, object] = {
-            "model": self._model,
-            "messages": [asdict(message) for message in messages],
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if sampling.stop:
-            payload["stop"] = list(sampling.stop)
-        if sampling.seed is not None:
-            payload["seed"] = sampling.seed
-        return payload | self._extra_body
+        return chat_request(
+            self._model,
+            messages,
+            sampling,
+            dialect=self._dialect,
+            switch=self._switch,
+            extra=self._extra_body,
+        )
 
     def _chat_request(self, payload: dict[str, object]) -> httpx.Request:
         return self._endpoint.client.build_request(
@@ -168,10 +177,10 @@ class OpenAICompatibleGenerator:
         finally:
             await response.aclose()
 
-    def _take(self, event: ServerSentEvent, answer: Answer) -> str:
+    def _take(self, event: ServerSentEvent, answer: Answer) -> list[TextDelta | ReasoningDelta]:
         if event.data == "[DONE]":
             answer.done = True
-            return ""
+            return []
         try:
             body = ChatEvent.model_validate_json(event.data)
         except ValidationError as error:
@@ -180,50 +189,17 @@ class OpenAICompatibleGenerator:
             raise refusal(self._name, self._model, httpx.codes.OK, event.data)
         return answer.add(body)
 
-    async def _whole(self, completion: Completion, sampling: Sampling) -> Completion:
-        """Refuse an answer that the window cut short: llama.cpp starts it although prompt and
-        ``max_tokens`` do not fit, where vLLM says no beforehand."""
-        usage = completion.usage
-        if completion.finish_reason == "length" and usage.completion_tokens < sampling.max_tokens:
-            needed, window = usage.prompt_tokens + sampling.max_tokens, await self.context_window()
+    async def _refuse_if_cut_by_window(self, answer: Answer, sampling: Sampling) -> None:
+        """llama.cpp starts an answer although prompt and ``max_tokens`` do not fit, and so does
+        vLLM where each of the two would fit alone."""
+        usage = answer.usage
+        if answer.finish_reason != "length" or usage is None:
+            return
+        if usage.completion_tokens < sampling.max_tokens:
+            needed = usage.prompt_tokens + sampling.max_tokens
+            window = (await self.served(fresh=True)).context_window
             if needed > window:
                 raise ContextOverflow(needed_tokens=needed, window_tokens=window)
-        return completion
-
-    async def _served_model(self) -> _ServedModel:
-        """The entry of our model in the server's list.
-
-        Raises:
-            DependencyRejected: the server has other models only. llama.cpp has one model and
-                answers to any name, so there the one it has is ours.
-        """
-        served = (await self._get("/v1/models", _ModelList)).data
-        for entry in served:
-            if entry.id == self._model or entry.owned_by == "llamacpp":
-                return entry
-        names = ", ".join(entry.id for entry in served) or "no model"
-        raise DependencyRejected(
-            f"{self._name} does not serve the model {self._model!r}. It serves: {names}.",
-            dependency=self._name,
-        )
-
-    async def _ask_for_window(self, served: _ServedModel) -> int:
-        if served.max_model_len is not None:
-            return served.max_model_len
-        if served.owned_by == "llamacpp":
-            # /v1/models tells the window of all slots together; a request has one slot.
-            return (await self._get("/props", _Props)).default_generation_settings.n_ctx
-        raise self._error("does not say how long its context window is.")
-
-    async def _get(self, path: str, shape: type[Shape]) -> Shape:
-        with dependency_errors(self._name):
-            response = await self._endpoint.client.get(
-                self._endpoint.url(path),
-                headers=self._endpoint.headers,
-                timeout=self._timeouts.connect_s,
-            )
-        self._refuse(response)
-        return read_json(response, shape, self._name)
 
     def _refuse(self, response: httpx.Response) -> None:
         if not response.is_success:
@@ -248,7 +224,7 @@ async def _bytes(response: httpx.Response) -> AsyncGenerator[bytes, None]:
         yield chunk
 
 
-async def _last(events: AsyncGenerator[TextDelta | Completion, None]) -> Completion:
+async def _last(events: AsyncGenerator[GeneratorEvent, None]) -> Completion:
     async for event in events:
         if isinstance(event, Completion):
             return event

@@ -74,18 +74,9 @@ class FolderLock:
 
 
 class EdgeVectorStore:
-    def __init__(self, folder: Path, *, dimensions: int, hnsw: HnswSettings) -> None:
-        graph = edge.HnswIndexConfig(
-            m=hnsw.m,
-            ef_construct=hnsw.ef_construct,
-            full_scan_threshold=hnsw.full_scan_threshold_kb,
-            max_indexing_threads=hnsw.indexing_threads,
-        )
-        config = edge.EdgeConfig(
-            vectors={DENSE: edge.EdgeVectorParams(dimensions, edge.Distance.Cosine)},
-            sparse_vectors={BM25: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
-            hnsw_config=graph,
-        )
+    def __init__(self, folder: Path, *, dimensions: int | None, hnsw: HnswSettings) -> None:
+        """``dimensions`` None opens what is there, whatever its size, to read from."""
+        config = None if dimensions is None else _chunks_config(dimensions, hnsw)
         self._shard = EdgeShard(folder / "chunks", config, KEYWORD_FIELDS)
 
     async def open(self) -> None:
@@ -165,7 +156,8 @@ class EdgeVectorStore:
 class EdgeDocumentStore:
     """Records as points without vectors; a shard must declare one, so it declares an unused one."""
 
-    def __init__(self, folder: Path, *, fingerprint: str) -> None:
+    def __init__(self, folder: Path, *, fingerprint: str | None) -> None:
+        """``fingerprint`` None opens a store whoever filled it, to read from."""
         config = edge.EdgeConfig(sparse_vectors={"unused": edge.EdgeSparseVectorParams()})
         self._folder = folder
         self._fingerprint = fingerprint
@@ -176,16 +168,20 @@ class EdgeDocumentStore:
     async def open(self) -> None:
         """
         Raises:
-            ConfigurationError: the folder was filled by another embedding model.
+            ConfigurationError: the folder was filled by another embedding model or chunker.
         """
         await self._shard.open()
         stored = await self._payloads(META_ID)
-        check_fingerprint(stored[0] if stored else None, self._fingerprint, str(self._folder))
-        if not stored:
-            await self._upsert(META_ID, meta_payload(self._fingerprint))
+        known = stored[0] if stored else None
+        if check_fingerprint(known, self._fingerprint, str(self._folder)):
+            await self._upsert(META_ID, meta_payload(str(self._fingerprint)))
 
     async def close(self) -> None:
         await self._shard.close()
+
+    async def filled_with(self) -> str | None:
+        found = await self._payloads(META_ID)
+        return str(found[0]["fingerprint"]) if found else None
 
     async def put(self, record: DocumentRecord) -> None:
         await self._upsert(point_id(record.doc_id), record_payload(record))
@@ -235,6 +231,20 @@ class EdgeDocumentStore:
         point = edge.Point(identity, {}, payload)
         await self._shard.update(edge.UpdateOperation.upsert_points([point]))
         await self._shard.flush()
+
+
+def _chunks_config(dimensions: int, hnsw: HnswSettings) -> edge.EdgeConfig:
+    graph = edge.HnswIndexConfig(
+        m=hnsw.m,
+        ef_construct=hnsw.ef_construct,
+        full_scan_threshold=hnsw.full_scan_threshold_kb,
+        max_indexing_threads=hnsw.indexing_threads,
+    )
+    return edge.EdgeConfig(
+        vectors={DENSE: edge.EdgeVectorParams(dimensions, edge.Distance.Cosine)},
+        sparse_vectors={BM25: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        hnsw_config=graph,
+    )
 
 
 def _remove_others(doc_id: str, keep_version: str | None) -> edge.UpdateOperation:

@@ -37,9 +37,11 @@ OPTIMIZE_AFTER_PAUSE_S = 5.0
 
 
 class EdgeShard:
-    """One shard, opened or created."""
+    """One shard, opened or created; without a configuration only opened."""
 
-    def __init__(self, path: Path, config: edge.EdgeConfig, keyword_fields: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, config: edge.EdgeConfig | None, keyword_fields: Sequence[str]
+    ) -> None:
         self._path = path
         self._config = config
         self._keyword_fields = keyword_fields
@@ -61,6 +63,10 @@ class EdgeShard:
 
     def _create(self) -> None:
         """Made beside its place and moved there when whole: a crash leaves no half shard."""
+        if self._config is None:
+            raise DependencyError(
+                f"There is no embedded store at {self._path}.", dependency="qdrant-edge"
+            )
         unfinished = self._path.with_name(self._path.name + ".new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)

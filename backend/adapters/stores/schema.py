@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
 from backend.core.errors import ConfigurationError
+from backend.core.identity import chunker_part, embedding_part
 from backend.core.types import (
     Chunk,
     DocType,
@@ -178,14 +179,33 @@ def meta_payload(fingerprint: str) -> Payload:
     return {"kind": "meta", "fingerprint": fingerprint}
 
 
-def check_fingerprint(stored: Mapping[str, Any] | None, expected: str, where: str) -> None:
-    """
+def check_fingerprint(stored: Mapping[str, Any] | None, expected: str | None, where: str) -> bool:
+    """Whether the fingerprint must be written: the store is new, or was made by a version that
+    did not remember the chunker. None expects whatever is there.
+
     Raises:
-        ConfigurationError: the vectors in the store were made by another embedding model.
+        ConfigurationError: the store was filled by another embedding model or chunker.
     """
-    if stored is not None and stored["fingerprint"] != expected:
-        raise ConfigurationError(
-            f"The store at {where} was filled by the embedding model {stored['fingerprint']!r}, "
-            f"but this backend is set up for {expected!r}. Set the embedding variables (EMBED_*) "
-            "back, or point DATA_DIR or QDRANT_COLLECTION_PREFIX at a new place and index again."
-        )
+    if expected is None:
+        return False
+    if stored is None:
+        return True
+    found = str(stored["fingerprint"])
+    if found == expected:
+        return False
+    if not chunker_part(found) and found == embedding_part(expected):
+        return True
+    raise ConfigurationError(
+        f"The store at {where} was filled with {found!r}, but this backend is set up for "
+        f"{expected!r}: {_difference(found, expected)}. Set the settings back, or index all "
+        "documents again with: python -m backend --reindex"
+    )
+
+
+def _difference(found: str, expected: str) -> str:
+    differs = []
+    if embedding_part(found) != embedding_part(expected):
+        differs.append("another embedding model, size or prefix (EMBED_*)")
+    if chunker_part(found) and chunker_part(found) != chunker_part(expected):
+        differs.append("another way of cutting chunks (CHUNK_SIZE_TOKENS, CHUNK_OVERLAP_TOKENS)")
+    return " and ".join(differs)

@@ -40,7 +40,7 @@ from backend.core.types import (
 T = TypeVar("T")
 
 
-async def _asked(call: Awaitable[T]) -> T:
+async def asked(call: Awaitable[T]) -> T:
     try:
         return await call
     except ResponseHandlingException as error:
@@ -65,9 +65,9 @@ class ServerVectorStore:
         self._hnsw = hnsw
 
     async def open(self) -> None:
-        if await _asked(self._client.collection_exists(self._name)):
+        if await asked(self._client.collection_exists(self._name)):
             return
-        await _asked(
+        await asked(
             self._client.create_collection(
                 self._name,
                 vectors_config={
@@ -107,7 +107,7 @@ class ServerVectorStore:
             )
             for item in chunks
         ]
-        await _asked(self._client.upsert(self._name, points, wait=True))
+        await asked(self._client.upsert(self._name, points, wait=True))
 
     async def staged(self, doc_id: str, version: str) -> set[int]:
         wanted = models.Filter(must=[_match("doc_id", doc_id), _match("version", version)])
@@ -119,7 +119,7 @@ class ServerVectorStore:
     async def commit(self, record: DocumentRecord, version: str) -> None:
         this = models.Filter(must=[_match("doc_id", record.doc_id), _match("version", version)])
         visible = models.SetPayload(payload={"space_id": record.space_id}, filter=this)
-        await _asked(
+        await asked(
             self._client.batch_update_points(
                 self._name,
                 [
@@ -131,7 +131,7 @@ class ServerVectorStore:
         )
 
     async def remove(self, doc_id: str, *, keep_version: str | None = None) -> None:
-        await _asked(self._client.delete(self._name, _others(doc_id, keep_version), wait=True))
+        await asked(self._client.delete(self._name, _others(doc_id, keep_version), wait=True))
 
     async def search(self, request: SearchRequest) -> SearchHits:
         conditions: list[models.Condition] = [_match("space_id", request.space_id)]
@@ -155,7 +155,7 @@ class ServerVectorStore:
             )
             for using, query in queries
         ]
-        found = await _asked(self._client.query_batch_points(self._name, batch))
+        found = await asked(self._client.query_batch_points(self._name, batch))
         lists = [hits(response.points) for response in found]
         return SearchHits(lists[0], lists[1] if len(lists) > 1 else ())
 
@@ -172,7 +172,8 @@ class ServerDocumentStore:
     """Records as points without vectors. Space versions live in the collection, so that every
     backend in front of one server sees the same."""
 
-    def __init__(self, client: AsyncQdrantClient, *, prefix: str, fingerprint: str) -> None:
+    def __init__(self, client: AsyncQdrantClient, *, prefix: str, fingerprint: str | None) -> None:
+        """``fingerprint`` None opens a store whoever filled it, to read from."""
         self._client = client
         self._name = f"{prefix}_documents"
         self._fingerprint = fingerprint
@@ -180,18 +181,21 @@ class ServerDocumentStore:
     async def open(self) -> None:
         """
         Raises:
-            ConfigurationError: the collection was filled by another embedding model.
+            ConfigurationError: the collection was filled by another embedding model or chunker.
         """
-        if not await _asked(self._client.collection_exists(self._name)):
-            await _asked(self._client.create_collection(self._name, vectors_config={}))
+        if not await asked(self._client.collection_exists(self._name)):
+            await asked(self._client.create_collection(self._name, vectors_config={}))
             await _index_keywords(self._client, self._name, RECORD_FIELDS)
         stored = await self._payload(META_ID)
-        check_fingerprint(stored, self._fingerprint, self._name)
-        if stored is None:
-            await self._upsert(META_ID, meta_payload(self._fingerprint))
+        if check_fingerprint(stored, self._fingerprint, self._name):
+            await self._upsert(META_ID, meta_payload(str(self._fingerprint)))
 
     async def close(self) -> None:
         """The client belongs to the wiring."""
+
+    async def filled_with(self) -> str | None:
+        payload = await self._payload(META_ID)
+        return str(payload["fingerprint"]) if payload else None
 
     async def put(self, record: DocumentRecord) -> None:
         await self._upsert(point_id(record.doc_id), record_payload(record))
@@ -201,7 +205,7 @@ class ServerDocumentStore:
         return stored_record(payload) if payload else None
 
     async def delete(self, doc_id: str) -> None:
-        await _asked(
+        await asked(
             self._client.delete(
                 self._name, models.PointIdsList(points=[point_id(doc_id)]), wait=True
             )
@@ -219,7 +223,7 @@ class ServerDocumentStore:
 
     async def uses_content(self, content_sha256: str) -> bool:
         wanted = models.Filter(must=[_match("contents", content_sha256)])
-        return (await _asked(self._client.count(self._name, wanted, exact=True))).count > 0
+        return (await asked(self._client.count(self._name, wanted, exact=True))).count > 0
 
     async def space_version(self, space_id: str) -> str:
         payload = await self._payload(point_id("space", space_id))
@@ -234,12 +238,12 @@ class ServerDocumentStore:
         return sorted(map(stored_record, payloads), key=lambda record: record.source)
 
     async def _payload(self, identity: str) -> dict[str, Any] | None:
-        found = await _asked(self._client.retrieve(self._name, [identity], with_payload=True))
+        found = await asked(self._client.retrieve(self._name, [identity], with_payload=True))
         return dict(found[0].payload or {}) if found else None
 
     async def _upsert(self, identity: str, payload: dict[str, Any]) -> None:
         point = models.PointStruct(id=identity, vector={}, payload=payload)
-        await _asked(self._client.upsert(self._name, [point], wait=True))
+        await asked(self._client.upsert(self._name, [point], wait=True))
 
 
 def _match(field: str, value: str) -> models.FieldCondition:
@@ -256,7 +260,7 @@ def _others(doc_id: str, keep_version: str | None) -> models.FilterSelector:
 
 async def _index_keywords(client: AsyncQdrantClient, name: str, fields: Sequence[str]) -> None:
     for field in fields:
-        await _asked(
+        await asked(
             client.create_payload_index(
                 name, field, field_schema=models.PayloadSchemaType.KEYWORD, wait=True
             )
@@ -272,7 +276,7 @@ async def _all(
     found: list[dict[str, Any]] = []
     offset: Any = None
     while True:
-        page, offset = await _asked(
+        page, offset = await asked(
             client.scroll(
                 name,
                 scroll_filter=wanted,

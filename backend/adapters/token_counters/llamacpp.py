@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from pydantic import BaseModel
 
+from backend.adapters._chat_wire import ReasoningSwitch, as_wire, template_variables
 from backend.adapters._http import Endpoint, post_json
-from backend.core.types import Message
+from backend.core.types import Message, ReasoningMode, TokenCount
 
 
 class _Rendered(BaseModel):
@@ -21,24 +21,42 @@ class _Tokenized(BaseModel):
 
 class LlamaCppTokenCounter:
     """``count_messages`` takes the server's own two steps, the chat template and then its
-    tokenizer, so it equals the ``prompt_tokens`` the server reports."""
+    tokenizer, so it equals the ``prompt_tokens`` the server reports.
 
-    def __init__(self, endpoint: Endpoint, *, timeout_s: float = 10.0) -> None:
+    ``reasoning_switch`` must be that of the generator: the template writes another prompt for
+    each way of reasoning.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout_s: float = 10.0,
+        reasoning_switch: ReasoningSwitch = "enable_thinking",
+    ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
+        self._switch: ReasoningSwitch = reasoning_switch
 
-    async def count(self, text: str) -> int:
+    async def count(self, text: str) -> TokenCount:
         """Tokens of ``text`` inside a prompt, so without the one that begins a prompt."""
         return await self._tokenize(text, begins_prompt=False)
 
-    async def count_messages(self, messages: Sequence[Message]) -> int:
-        body: dict[str, object] = {"messages": [asdict(message) for message in messages]}
+    async def count_messages(
+        self, messages: Sequence[Message], reasoning: ReasoningMode = "auto"
+    ) -> TokenCount:
+        body: dict[str, object] = {"messages": as_wire(messages)}
+        if variables := template_variables(reasoning, self._switch):
+            body["chat_template_kwargs"] = variables
         rendered = await post_json(
             self._endpoint, "/apply-template", body, _Rendered, self._timeout_s
         )
         return await self._tokenize(rendered.prompt, begins_prompt=True)
 
-    async def _tokenize(self, text: str, *, begins_prompt: bool) -> int:
+    def learn(self, counted: TokenCount, reported: int) -> None:
+        """The server counted both, so there is nothing to learn."""
+
+    async def _tokenize(self, text: str, *, begins_prompt: bool) -> TokenCount:
         body: dict[str, object] = {
             "content": text,
             "add_special": begins_prompt,
@@ -46,4 +64,4 @@ class LlamaCppTokenCounter:
             "parse_special": True,
         }
         tokenized = await post_json(self._endpoint, "/tokenize", body, _Tokenized, self._timeout_s)
-        return len(tokenized.tokens)
+        return TokenCount(len(tokenized.tokens))

@@ -1,0 +1,1 @@
+"""The OpenAI API: a gateway to the model servers, and our spaces as models."""
