@@ -16,6 +16,8 @@ from backend.core.errors import DependencyError, DependencyRejected, DependencyT
 T = TypeVar("T")
 Shape = TypeVar("Shape", bound=BaseModel)
 
+_IDLE_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -37,6 +39,16 @@ class Endpoint:
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+
+def open_client(*, trust_env: bool = True) -> httpx.AsyncClient:
+    """A client for one server. Every generation holds a connection, and so does each question
+    about the server beside it. An idle one is kept for less than uvicorn keeps it (5 s), which
+    vLLM runs on: one that the server closes at the moment it is used again is a failure."""
+    limits = httpx.Limits(
+        max_connections=None, max_keepalive_connections=100, keepalive_expiry=_IDLE_S
+    )
+    return httpx.AsyncClient(trust_env=trust_env, limits=limits)
 
 
 def fixed(url: str) -> Callable[[], str]:

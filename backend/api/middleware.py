@@ -26,6 +26,9 @@ _BODY_BYTES = 1024 * 1024
 _OPENAI_BODY_BYTES = 16 * 1024 * 1024  # a chat with its whole history, or a batch to embed
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024  # form fields and boundaries around the file
 _WORK = frozenset("ask summarize summarize-stream ingest search documents v1".split())
+_OPENAI_PATHS = frozenset(  # plain ASGI, so the router leaves no template of them
+    f"/v1/{name}" for name in ("chat/completions", "completions", "embeddings", "models", "rerank")
+)
 _QUIET = frozenset("health metrics docs docs-assets openapi.json".split())
 DOCS_ASSETS = "/docs-assets"
 _OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", "/docs/oauth2-redirect"})
@@ -125,7 +128,8 @@ def _template(scope: Scope) -> str:
         return template
     # Refused before it was routed; a path that is a template itself is still known.
     path: str = scope["path"]
-    return path if path.removeprefix("/") in _WORK else "unmatched"
+    known = path in _OPENAI_PATHS or path.removeprefix("/") in _WORK
+    return path if known else "unmatched"
 
 
 class ApiKeys:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-import httpx
-
-from backend.adapters._http import Endpoint, fixed
+from backend.adapters._http import Endpoint, fixed, open_client
 from backend.adapters.instrumented import InstrumentedGenerator
 from backend.adapters.limited import LimitedGenerator
 from backend.adapters.resilient import ResilientGenerator, RetryPolicy
@@ -74,7 +72,7 @@ async def open_chat(settings: Settings, metrics: Metrics, stack: AsyncExitStack)
         canary = Canary(main.model)
     small = None
     if settings.llm_small_model and settings.llm_small_url:
-        client = await stack.enter_async_context(httpx.AsyncClient())
+        client = await stack.enter_async_context(open_client())
         url = fixed(settings.llm_small_url)
         endpoint = Endpoint(client, "vllm-small", url, settings.llm_api_key)
         of_small = catalogue.find(settings.llm_small_model)

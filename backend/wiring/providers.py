@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from backend.adapters._http import Endpoint, fixed
+from backend.adapters._http import Endpoint, fixed, open_client
 from backend.adapters.generators.ollama import OllamaGenerator
 from backend.adapters.generators.openai_compatible import (
     ModelTimeouts,
@@ -63,7 +63,7 @@ async def open_provider(
         raise NoProvider("LLM_MODE=none.")
     if settings.llm_mode == "llamacpp" and settings.llm_llamacpp_url is None:
         return await _open_local(settings, known, stack)
-    client = await stack.enter_async_context(httpx.AsyncClient(limits=_LIMITS))
+    client = await stack.enter_async_context(open_client())
     model = settings.llm_model or "default"
     if settings.llm_mode == "ollama":
         return _ollama(settings, client, model, known)
@@ -73,10 +73,6 @@ async def open_provider(
     url = fixed(settings.llm_llamacpp_url or "")
     endpoint = Endpoint(client, "llamacpp", url, settings.llm_api_key)
     return _llamacpp(settings, endpoint, model, known)
-
-
-# Every generation holds a connection, and so does each question about the server beside it.
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100)
 
 
 def vllm(settings: Settings, endpoint: Endpoint, model: str, known: KnownModel | None) -> Provider:
@@ -139,7 +135,7 @@ async def _open_local(
     stack.push_async_callback(server.stop)
     await server.start()
     # A proxy of the environment has no business between us and our child.
-    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+    client = await stack.enter_async_context(open_client(trust_env=False))
     endpoint = Endpoint(client, "llamacpp", lambda: server.url, server.api_key)
     return _llamacpp(settings, endpoint, name, known, ours=True)
 

@@ -72,3 +72,35 @@ def test_an_env_file_is_read_and_the_environment_wins(
 
     assert (settings.port, settings.llm_max_tokens) == (2222, 77)
     assert any("LLM_TYPO" in warning for warning in warnings)
+
+
+def test_the_model_servers_own_variables_stand_in_for_the_model(env_file: Path) -> None:
+    env_file.write_text("LLM_BACKEND=vllm\nVLLM_MODEL=Qwen/Qwen3-8B", encoding="utf-8")
+    by_id, _ = load_settings(env_file)
+    env_file.write_text(
+        "LLM_MODE=vllm\nVLLM_MODEL=Qwen/Qwen3-8B\nSERVED_MODEL_NAME=qwen3-8b", encoding="utf-8"
+    )
+    by_served_name, _ = load_settings(env_file)
+    env_file.write_text("LLM_MODE=ollama\nOLLAMA_MODEL=qwen3:8b", encoding="utf-8")
+    of_ollama, _ = load_settings(env_file)
+
+    assert (by_id.llm_mode, by_id.llm_model) == ("vllm", "Qwen/Qwen3-8B")
+    assert by_served_name.llm_model == "qwen3-8b"
+    assert of_ollama.llm_model == "qwen3:8b"
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        ("LLM_MODE=ollama", "LLM_MODEL"),
+        ("LLM_BACKEND=vllm\nLLM_MODE=ollama\nLLM_MODEL=m", "LLM_BACKEND"),
+        ("LLM_SMALL_MODEL=m", "LLM_SMALL_URL"),
+        ("EMBED_PROVIDER=openai", "EMBED_MODEL"),
+        ("RERANK_PROVIDER=server", "RERANK_MODEL"),
+    ],
+)
+def test_what_belongs_together_is_asked_for(env_file: Path, lines: str, named: str) -> None:
+    env_file.write_text(lines, encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=named):
+        load_settings(env_file)
