@@ -77,11 +77,11 @@ class FakeOllama:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        content = (await receive()).get("body", b"")
+        content = await _body(receive)
         request = httpx.Request(scope["method"], f"http://ollama{scope['path']}", content=content)
         response = await self.handle(request)
         sending = asyncio.create_task(_send(response, send))
-        leaving = asyncio.create_task(receive())
+        leaving = asyncio.create_task(_left(receive))
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         for task in (sending, leaving):
             task.cancel()
@@ -234,9 +234,26 @@ async def running_ollama(fake: FakeOllama) -> AsyncIterator[str]:
         await serving
 
 
+async def _body(receive: Any) -> bytes:
+    content, more = b"", True
+    while more:
+        message = await receive()
+        content += message.get("body", b"")
+        more = message.get("more_body", False)
+    return content
+
+
+async def _left(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _send(response: httpx.Response, send: Any) -> None:
     headers = [(key, value) for key, value in response.headers.raw if key.lower() != b"connection"]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    if response.is_stream_consumed:  # made with its whole body
+        await send({"type": "http.response.body", "body": response.content})
+        return
     async for chunk in response.aiter_raw():
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
