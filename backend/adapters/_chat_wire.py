@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Literal
 
+from backend.core.models import ReasoningSwitch
 from backend.core.types import Message, ReasoningMode
-
-# How a model is told to reason or not: Qwen3, GLM and DeepSeek by a variable of their template,
-# gpt-oss by how much effort it makes (it cannot do without), others not at all.
-ReasoningSwitch = Literal["enable_thinking", "reasoning_effort", "none"]
 
 EFFORT = {"on": "medium", "off": "low"}
 

@@ -17,7 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from backend.adapters._http import within
+from backend.adapters._streams import too_slow, whole_answer
 from backend.core.errors import (
     DependencyDown,
     DependencyError,
@@ -88,14 +88,8 @@ class ResilientGenerator:
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         # By the stream, which alone shows whether anything of the answer had come.
-        late = DependencyTimeout(
-            f"{self._dependency} sent no whole answer in time. "
-            "If it needs longer, raise LLM_TIMEOUT.",
-            dependency=self._dependency,
-        )
-        deadline = asyncio.get_running_loop().time() + self._policy.answer_s
-        async with aclosing(self.stream(messages, sampling)) as events:
-            return await within(_last(events), deadline, late)
+        late = too_slow(self._dependency, "whole answer")
+        return await whole_answer(self.stream(messages, sampling), self._policy.answer_s, late)
 
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling
@@ -164,10 +158,3 @@ def _attempts(policy: RetryPolicy) -> AsyncRetrying:
         retry=retry_if_exception(may_pass),
         reraise=True,
     )
-
-
-async def _last(events: AsyncGenerator[GeneratorEvent, None]) -> Completion:
-    async for event in events:
-        if isinstance(event, Completion):
-            return event
-    raise RuntimeError("the stream ended without its completion")

@@ -13,6 +13,8 @@ from backend.core.errors import ConfigurationError
 from backend.core.token_budget import TokenBudget
 from backend.core.types import ServedModel
 
+# How a model is told to reason or not: Qwen3, GLM and DeepSeek by a variable of their template,
+# gpt-oss by how much effort it makes (it cannot do without), others not at all.
 ReasoningSwitch = Literal["none", "enable_thinking", "reasoning_effort"]
 
 # The share of the window above which a document is summarized rather than read whole, and of that

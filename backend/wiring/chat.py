@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from backend.adapters._http import Endpoint, fixed, open_client
 from backend.adapters.instrumented import InstrumentedGenerator
 from backend.adapters.limited import LimitedGenerator
 from backend.adapters.resilient import ResilientGenerator, RetryPolicy
 from backend.core.errors import RagError
-from backend.core.models import AnswerLimits, KnownModel, load_model_catalogue
+from backend.core.models import AnswerLimits, load_model_catalogue
 from backend.core.ports import Generator
 from backend.core.prompts import PromptSet
 from backend.core.types import Sampling
@@ -62,11 +62,16 @@ class Chat:
 async def open_chat(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Chat:
     catalogue = load_model_catalogue(CONFIG / "llm_models.json")
     try:
-        provider = await open_provider(settings, catalogue.find(settings.llm_model or ""), stack)
+        provider = await open_provider(settings, catalogue, stack)
     except NoProvider as why:
         return Chat(None, why_not=str(why))
-    known = catalogue.find(provider.generator.model)
-    main = await _served(settings, provider, known, metrics)
+    main = await _served(settings, provider, metrics)
+    for priority in PRIORITIES:
+        metrics.watch_queue(
+            priority,
+            waiting=lambda name=priority: main.gate.waiting[name],  # type: ignore[misc]
+            running=lambda name=priority: main.gate.running[name],  # type: ignore[misc]
+        )
     canary = None
     if settings.llm_canary == "on" or (settings.llm_canary == "auto" and not provider.ours):
         canary = Canary(main.model)
@@ -75,29 +80,18 @@ async def open_chat(settings: Settings, metrics: Metrics, stack: AsyncExitStack)
         client = await stack.enter_async_context(open_client())
         url = fixed(settings.llm_small_url)
         endpoint = Endpoint(client, "vllm-small", url, settings.llm_api_key)
-        of_small = catalogue.find(settings.llm_small_model)
-        second = replace(
-            vllm(settings, endpoint, settings.llm_small_model, of_small), name="vllm-small"
-        )
-        small = await _served(settings, second, of_small, metrics)
+        known = catalogue.find(settings.llm_small_model)
+        second = vllm(settings, endpoint, settings.llm_small_model, known)
+        small = await _served(settings, second, metrics)
     return Chat(main, small, canary=canary)
 
 
-async def _served(
-    settings: Settings, provider: Provider, known: KnownModel | None, metrics: Metrics
-) -> Served:
+async def _served(settings: Settings, provider: Provider, metrics: Metrics) -> Served:
     gate = Gate(
         capacity=await _capacity(settings, provider),
         queue_limit=settings.llm_queue_limit,
         on_start=metrics.queue_wait,
     )
-    if not provider.name.endswith("small"):
-        for priority in PRIORITIES:
-            metrics.watch_queue(
-                priority,
-                waiting=lambda name=priority: gate.waiting[name],  # type: ignore[misc]
-                running=lambda name=priority: gate.running[name],  # type: ignore[misc]
-            )
     measured = InstrumentedGenerator(provider.generator, provider=provider.name, metrics=metrics)
     policy = RetryPolicy(answer_s=_WHOLE_ANSWER * settings.llm_timeout)
     resilient = ResilientGenerator(measured, policy=policy, dependency=provider.name)
@@ -114,12 +108,12 @@ async def _served(
         safety_margin=settings.llm_safety_margin,
         provider=provider.name,
         background=LimitedGenerator(resilient, gate, priority="background", yields=True),
-        known=known,
+        known=provider.known,
     )
     inspector = ModelInspector(
         generator=model.generator,
         provider=provider.name,
-        known=known,
+        known=provider.known,
         limits=answer_limits(settings),
         fallback_window=settings.llm_context_window,
         exact_counts=provider.exact_counts,

@@ -10,17 +10,15 @@ from pathlib import Path
 import httpx
 
 from backend.adapters._http import Endpoint, fixed, open_client
+from backend.adapters.generators._streamed import ModelTimeouts
 from backend.adapters.generators.ollama import OllamaGenerator
-from backend.adapters.generators.openai_compatible import (
-    ModelTimeouts,
-    OpenAICompatibleGenerator,
-)
+from backend.adapters.generators.openai_compatible import OpenAICompatibleGenerator
 from backend.adapters.local.llamacpp_server import LocalLlamaServer
 from backend.adapters.token_counters.estimating import EstimatingTokenCounter
 from backend.adapters.token_counters.llamacpp import LlamaCppTokenCounter
 from backend.adapters.token_counters.vllm import VllmTokenCounter
 from backend.core.local_models import is_present, load_catalogue, model_path
-from backend.core.models import KnownModel, ReasoningSwitch
+from backend.core.models import KnownModel, ModelCatalogue, ReasoningSwitch
 from backend.core.ports import Generator, TokenCounter
 from backend.settings import Settings
 
@@ -36,14 +34,15 @@ _CHILD_PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """``endpoint`` is None where OpenAI requests must not be passed on (Ollama cuts them);
-    ``ours`` is a server that the backend started itself."""
+    """``known`` is the model's entry in the catalogue. ``endpoint`` is None where OpenAI requests
+    must not be passed on (Ollama cuts them); ``ours`` is a server that the backend started."""
 
     name: str
     generator: Generator
     counter: TokenCounter
     endpoint: Endpoint | None
     concurrency: int
+    known: KnownModel | None
     exact_counts: bool = True
     ours: bool = False
 
@@ -53,7 +52,7 @@ class NoProvider(Exception):
 
 
 async def open_provider(
-    settings: Settings, known: KnownModel | None, stack: AsyncExitStack
+    settings: Settings, catalogue: ModelCatalogue, stack: AsyncExitStack
 ) -> Provider:
     """
     Raises:
@@ -62,9 +61,10 @@ async def open_provider(
     if settings.llm_mode == "none":
         raise NoProvider("LLM_MODE=none.")
     if settings.llm_mode == "llamacpp" and settings.llm_llamacpp_url is None:
-        return await _open_local(settings, known, stack)
+        return await _open_local(settings, catalogue, stack)
     client = await stack.enter_async_context(open_client())
     model = settings.llm_model or "default"
+    known = catalogue.find(model)
     if settings.llm_mode == "ollama":
         return _ollama(settings, client, model, known)
     if settings.llm_mode == "vllm":
@@ -81,7 +81,7 @@ def vllm(settings: Settings, endpoint: Endpoint, model: str, known: KnownModel |
         endpoint, model=model, timeouts=_timeouts(settings), reasoning_switch=switch
     )
     counter = VllmTokenCounter(endpoint, model=model, reasoning_switch=switch)
-    return Provider("vllm", generator, counter, endpoint, _VLLM_CONCURRENCY)
+    return Provider(endpoint.name, generator, counter, endpoint, _VLLM_CONCURRENCY, known)
 
 
 def _ollama(
@@ -97,7 +97,7 @@ def _ollama(
     )
     counter = EstimatingTokenCounter(model, family=known.tokenizer if known else None)
     concurrency = settings.ollama_num_parallel or _ONE_AT_A_TIME
-    return Provider("ollama", generator, counter, None, concurrency, exact_counts=False)
+    return Provider("ollama", generator, counter, None, concurrency, known, exact_counts=False)
 
 
 def _llamacpp(
@@ -117,11 +117,11 @@ def _llamacpp(
         reasoning_switch=switch,
     )
     counter = LlamaCppTokenCounter(endpoint, reasoning_switch=switch)
-    return Provider("llamacpp", generator, counter, endpoint, _ONE_AT_A_TIME, ours=ours)
+    return Provider("llamacpp", generator, counter, endpoint, _ONE_AT_A_TIME, known, ours=ours)
 
 
 async def _open_local(
-    settings: Settings, known: KnownModel | None, stack: AsyncExitStack
+    settings: Settings, catalogue: ModelCatalogue, stack: AsyncExitStack
 ) -> Provider:
     """Our own llama.cpp, with a model file or one of the catalogue that was fetched before."""
     path, name = await _local_model(settings)
@@ -137,7 +137,7 @@ async def _open_local(
     # A proxy of the environment has no business between us and our child.
     client = await stack.enter_async_context(open_client(trust_env=False))
     endpoint = Endpoint(client, "llamacpp", lambda: server.url, server.api_key)
-    return _llamacpp(settings, endpoint, name, known, ours=True)
+    return _llamacpp(settings, endpoint, name, catalogue.find(name), ours=True)
 
 
 async def _local_model(settings: Settings) -> tuple[Path, str]:
@@ -165,5 +165,4 @@ def _timeouts(settings: Settings, patience: float = 1.0) -> ModelTimeouts:
     return ModelTimeouts(
         first_token_s=patience * settings.llm_timeout,
         between_tokens_s=patience * settings.llm_timeout,
-        answer_s=10 * patience * settings.llm_timeout,
     )

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from backend.adapters._http import Endpoint, fixed
+from backend.adapters.generators._streamed import ModelTimeouts
 from backend.adapters.generators.ollama import OllamaGenerator
-from backend.adapters.generators.openai_compatible import ModelTimeouts
 from backend.core.errors import (
     ContextOverflow,
     DependencyError,

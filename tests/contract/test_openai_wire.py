@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from backend.adapters.generators._requests import Dialect
-from backend.adapters.generators.openai_compatible import ModelTimeouts, OpenAICompatibleGenerator
+from backend.adapters.generators._streamed import ModelTimeouts
+from backend.adapters.generators.openai_compatible import OpenAICompatibleGenerator
 from backend.core.errors import (
     DependencyError,
     DependencyTimeout,

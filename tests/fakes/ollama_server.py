@@ -18,8 +18,8 @@ import quicktok
 import uvicorn
 
 from backend.adapters._http import Endpoint, fixed
+from backend.adapters.generators._streamed import ModelTimeouts
 from backend.adapters.generators.ollama import OllamaGenerator
-from backend.adapters.generators.openai_compatible import ModelTimeouts
 from backend.core.types import Message
 
 MODEL = "qwen3:8b"

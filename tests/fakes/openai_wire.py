@@ -10,7 +10,8 @@ import httpx
 from backend.adapters._chat_wire import ReasoningSwitch
 from backend.adapters._http import Endpoint, fixed
 from backend.adapters.generators._requests import Dialect
-from backend.adapters.generators.openai_compatible import ModelTimeouts, OpenAICompatibleGenerator
+from backend.adapters.generators._streamed import ModelTimeouts
+from backend.adapters.generators.openai_compatible import OpenAICompatibleGenerator
 from backend.core.ports import Generator
 from backend.core.types import Completion, GeneratorEvent, Message, Sampling
 

@@ -11,6 +11,7 @@ import httpx
 
 from backend.adapters._http import Endpoint, Shape, dependency_errors, read_json
 from backend.adapters.generators._answers import Usage
+from backend.adapters.generators._kept import KeptModel
 from backend.adapters.generators._ollama_wire import (
     Installed,
     Shown,
@@ -29,7 +30,6 @@ from backend.core.errors import (
 )
 from backend.core.types import Message, Sampling, ServedModel
 
-_KEPT_S = 30.0  # a server that was replaced is noticed at the latest after this
 # Tokens an answer may count past the window: 0.12 counts one it did not keep.
 _COUNTED_PAST = 8
 
@@ -37,7 +37,8 @@ Probe = Callable[[Sequence[Message], Sampling], Awaitable[Usage]]
 
 
 class OllamaModel:
-    """Our model on one server. ``window`` is what we ask for as ``num_ctx``."""
+    """Our model on one server. ``window`` is what we ask for as ``num_ctx``; ``kept`` is what the
+    server said lately."""
 
     def __init__(self, endpoint: Endpoint, model: str, window: int, *, timeout_s: float) -> None:
         self._endpoint = endpoint
@@ -45,19 +46,7 @@ class OllamaModel:
         self._window = window
         self._timeout_s = timeout_s
         self._family = family_of(model)
-        self._kept: ServedModel | None = None
-        self._kept_until = 0.0
-
-    def forget(self) -> None:
-        self._kept = None
-
-    async def served(self, *, fresh: bool) -> ServedModel:
-        """See ``Generator.served``."""
-        now = asyncio.get_running_loop().time()
-        if fresh or self._kept is None or now >= self._kept_until:
-            self.forget()
-            self._kept, self._kept_until = await self._ask(), now + _KEPT_S
-        return self._kept
+        self.kept = KeptModel(self._ask)
 
     async def names(self) -> tuple[str, ...]:
         return (await self.get("/api/tags", Installed)).names
@@ -123,7 +112,7 @@ class OllamaModel:
         return self._window if loaded is None or seen > loaded else min(self._window, loaded)
 
     def _truncated(self, bounds: PromptBounds, seen: int, loaded: int | None) -> PromptTruncated:
-        self.forget()
+        self.kept.forget()
         too_small = loaded is not None and loaded < self._window
         return PromptTruncated(
             dependency=self._endpoint.name,

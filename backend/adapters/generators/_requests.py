@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from backend.adapters._chat_wire import EFFORT, ReasoningSwitch, as_wire, template_variables
+from backend.adapters._chat_wire import EFFORT, as_wire, template_variables
+from backend.core.models import ReasoningSwitch
 from backend.core.types import Message, Sampling
 
 Dialect = Literal["vllm", "llamacpp"]

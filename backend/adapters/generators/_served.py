@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from pydantic import BaseModel
 
 from backend.adapters._http import Endpoint, Shape, dependency_errors, read_json
+from backend.adapters.generators._kept import KeptModel
 from backend.adapters.generators._names import ServedName, not_served
 from backend.adapters.generators._refusals import refusal
 from backend.core.errors import DependencyError, ModelNotServed
 from backend.core.types import ServedModel
-
-_KEPT_S = 30.0  # a server that was replaced is noticed at the latest after this
 
 
 class _Meta(BaseModel):
@@ -44,27 +42,13 @@ class _Props(BaseModel):
 
 
 class ServedModelReader:
-    """Reads what the server says of our model, and keeps it for a short while."""
+    """Reads what the server says of our model; ``kept`` is what it said lately."""
 
     def __init__(self, endpoint: Endpoint, model: str, *, timeout_s: float) -> None:
         self._endpoint = endpoint
         self._model = model
         self._timeout_s = timeout_s
-        self._kept: ServedModel | None = None
-        self._kept_until = 0.0
-
-    async def read(self, *, fresh: bool) -> ServedModel:
-        """See ``Generator.served``."""
-        now = asyncio.get_running_loop().time()
-        if fresh or self._kept is None or now >= self._kept_until:
-            self.forget()
-            self._kept = await self._ask()
-            self._kept_until = now + _KEPT_S
-        return self._kept
-
-    def forget(self) -> None:
-        """The server may be another one by now."""
-        self._kept = None
+        self.kept = KeptModel(self._ask)
 
     async def explained(self, error: ModelNotServed) -> ModelNotServed:
         """The same error with all that the list of models tells, if the server gives it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import httpx
 
 from backend.adapters._http import Endpoint, dependency_errors, within
+from backend.adapters._streams import now
 from backend.adapters.generators._answers import Answer, Usage
 from backend.adapters.generators._ollama_window import OllamaModel
 from backend.adapters.generators._ollama_wire import (
@@ -20,17 +20,15 @@ from backend.adapters.generators._ollama_wire import (
     ollama_refusal,
     read_line,
 )
-from backend.adapters.generators.openai_compatible import ModelTimeouts
+from backend.adapters.generators._streamed import ModelTimeouts, StreamedGenerator
 from backend.core.errors import (
     ContextOverflow,
-    DependencyError,
     DependencyTimeout,
     ModelNotServed,
     RagError,
 )
 from backend.core.types import (
     Completion,
-    GeneratorEvent,
     Message,
     ReasoningDelta,
     Sampling,
@@ -39,7 +37,7 @@ from backend.core.types import (
 )
 
 
-class OllamaGenerator:
+class OllamaGenerator(StreamedGenerator):
     """``window`` is asked for with every request, in tokens. ``keep_alive`` is how long the
     model stays loaded: "10m", or seconds; "-1" is for ever, None leaves it to the server."""
 
@@ -52,39 +50,13 @@ class OllamaGenerator:
         timeouts: ModelTimeouts | None = None,
         keep_alive: str | None = None,
     ) -> None:
-        self._endpoint = endpoint
-        self._model = model
+        super().__init__(endpoint, model, timeouts)
         self._window = window
-        self._timeouts = timeouts or ModelTimeouts()
         self._keep_alive = keep_alive
         self._remote = OllamaModel(endpoint, model, window, timeout_s=self._timeouts.connect_s)
 
-    @property
-    def model(self) -> str:
-        return self._model
-
     async def served(self, *, fresh: bool = False) -> ServedModel:
-        return await self._remote.served(fresh=fresh)
-
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        # Streamed all the same, so that a model that has gone silent is told from a slow one.
-        deadline = _now() + self._timeouts.answer_s
-        async with aclosing(self.stream(messages, sampling)) as events:
-            return await within(_last(events), deadline, self._too_slow("whole answer"))
-
-    async def stream(
-        self, messages: Sequence[Message], sampling: Sampling
-    ) -> AsyncGenerator[GeneratorEvent, None]:
-        try:
-            async with aclosing(self._streamed(messages, sampling)) as events:
-                async for event in events:
-                    yield event
-        except ModelNotServed as error:
-            self._remote.forget()
-            raise await self._remote.missing() from error
-        except RagError:
-            self._remote.forget()
-            raise
+        return await self._remote.kept.get(fresh=fresh)
 
     async def check(self) -> str:
         version = await self._remote.get("/api/version", Version)
@@ -96,9 +68,11 @@ class OllamaGenerator:
             f"context window {served.context_window}."
         )
 
-    @property
-    def _name(self) -> str:
-        return self._endpoint.name
+    def _forget(self) -> None:
+        self._remote.kept.forget()
+
+    async def _explained(self, error: ModelNotServed) -> ModelNotServed:
+        return await self._remote.missing()
 
     async def _streamed(
         self, messages: Sequence[Message], sampling: Sampling
@@ -116,7 +90,7 @@ class OllamaGenerator:
         self, messages: Sequence[Message], sampling: Sampling, answer: Answer
     ) -> AsyncGenerator[TextDelta | ReasoningDelta, None]:
         """The deltas of the answer, which is filled by the way."""
-        deadline = _now() + self._timeouts.first_token_s
+        deadline = now() + self._timeouts.first_token_s
         late = self._too_slow("first token")
         with dependency_errors(self._name):
             async with self._opened(messages, sampling, deadline, late) as lines:
@@ -126,7 +100,7 @@ class OllamaGenerator:
                     for new in await self._take(line, answer, messages):
                         yield new
                     if answer.begun and line:
-                        deadline = _now() + self._timeouts.between_tokens_s
+                        deadline = now() + self._timeouts.between_tokens_s
                         late = self._too_slow("next token")
         for new in answer.rest():
             yield new
@@ -206,19 +180,6 @@ class OllamaGenerator:
                 needed = prompt + sampling.max_tokens
                 raise ContextOverflow(needed_tokens=needed, window_tokens=window)
 
-    def _error(self, what: str) -> DependencyError:
-        return DependencyError(f"{self._name} {what}", dependency=self._name)
-
-    def _too_slow(self, what: str) -> DependencyTimeout:
-        return DependencyTimeout(
-            f"{self._name} sent no {what} in time. If it needs longer, raise LLM_TIMEOUT.",
-            dependency=self._name,
-        )
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
 
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """Split at ``\\n`` only: an answer may hold other characters that end a line elsewhere."""
@@ -228,10 +189,3 @@ async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
         for line in whole:
             yield line
     yield held
-
-
-async def _last(events: AsyncGenerator[GeneratorEvent, None]) -> Completion:
-    async for event in events:
-        if isinstance(event, Completion):
-            return event
-    raise RuntimeError("the stream ended without its completion")

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 
 import httpx
 from pydantic import ValidationError
 
-from backend.adapters._chat_wire import ReasoningSwitch
 from backend.adapters._http import Endpoint, dependency_errors, within
+from backend.adapters._streams import now
 from backend.adapters.generators._answers import Answer, ChatEvent
 from backend.adapters.generators._refusals import refusal
 from backend.adapters.generators._requests import Dialect, chat_request
 from backend.adapters.generators._served import ServedModelReader
+from backend.adapters.generators._streamed import ModelTimeouts, StreamedGenerator
 from backend.adapters.generators._thinking import ThinkSplitter
 from backend.core.errors import (
     ContextOverflow,
-    DependencyError,
     DependencyTimeout,
     ModelNotServed,
-    RagError,
 )
+from backend.core.models import ReasoningSwitch
 from backend.core.sse import EventReader, ServerSentEvent
 from backend.core.types import (
     Completion,
-    GeneratorEvent,
     Message,
     ReasoningDelta,
     Sampling,
@@ -36,18 +33,7 @@ from backend.core.types import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelTimeouts:
-    """Seconds. ``first_token_s`` covers the server's queue and its reading of the prompt,
-    ``answer_s`` is for who waits for the whole answer."""
-
-    connect_s: float = 5.0
-    first_token_s: float = 120.0
-    between_tokens_s: float = 30.0
-    answer_s: float = 300.0
-
-
-class OpenAICompatibleGenerator:
+class OpenAICompatibleGenerator(StreamedGenerator):
     """``dialect`` is whose names are used where they differ. ``reasoning_switch`` is how the
     model is told to reason or not, and ``think_opened`` that its template begins the reasoning
     itself, for servers that leave it in the text. ``extra_body`` is added to every request:
@@ -64,42 +50,15 @@ class OpenAICompatibleGenerator:
         think_opened: bool = False,
         extra_body: Mapping[str, object] | None = None,
     ) -> None:
-        self._endpoint = endpoint
-        self._model = model
-        self._timeouts = timeouts or ModelTimeouts()
+        super().__init__(endpoint, model, timeouts)
         self._dialect: Dialect = dialect
         self._switch: ReasoningSwitch = reasoning_switch
         self._think_opened = think_opened
         self._extra_body = dict(extra_body or {})
         self._reader = ServedModelReader(endpoint, model, timeout_s=self._timeouts.connect_s)
 
-    @property
-    def model(self) -> str:
-        return self._model
-
     async def served(self, *, fresh: bool = False) -> ServedModel:
-        return await self._reader.read(fresh=fresh)
-
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        # Streamed all the same: llama.cpp notices that a client has left only while it writes,
-        # so a cancelled answer that is not streamed would keep its slot to the end.
-        deadline = _now() + self._timeouts.answer_s
-        async with aclosing(self.stream(messages, sampling)) as events:
-            return await within(_last(events), deadline, self._too_slow("whole answer"))
-
-    async def stream(
-        self, messages: Sequence[Message], sampling: Sampling
-    ) -> AsyncGenerator[GeneratorEvent, None]:
-        try:
-            async with aclosing(self._streamed(messages, sampling)) as events:
-                async for event in events:
-                    yield event
-        except ModelNotServed as error:
-            self._reader.forget()
-            raise await self._reader.explained(error) from error
-        except RagError:
-            self._reader.forget()
-            raise
+        return await self._reader.kept.get(fresh=fresh)
 
     async def check(self) -> str:
         with dependency_errors(self._name):
@@ -111,15 +70,17 @@ class OpenAICompatibleGenerator:
         served = await self.served(fresh=True)
         return f"{self._name} serves {served.name}, context window {served.context_window}."
 
-    @property
-    def _name(self) -> str:
-        return self._endpoint.name
+    def _forget(self) -> None:
+        self._reader.kept.forget()
+
+    async def _explained(self, error: ModelNotServed) -> ModelNotServed:
+        return await self._reader.explained(error)
 
     async def _streamed(
         self, messages: Sequence[Message], sampling: Sampling
     ) -> AsyncGenerator[TextDelta | ReasoningDelta | Completion, None]:
         answer, reader = Answer(self._name, ThinkSplitter(opened=self._think_opened)), EventReader()
-        deadline = _now() + self._timeouts.first_token_s
+        deadline = now() + self._timeouts.first_token_s
         late = self._too_slow("first token")
         with dependency_errors(self._name):
             async with self._opened(self._payload(messages, sampling), deadline, late) as chunks:
@@ -130,7 +91,7 @@ class OpenAICompatibleGenerator:
                         for new in self._take(event, answer):
                             yield new
                         if answer.begun:
-                            deadline = _now() + self._timeouts.between_tokens_s
+                            deadline = now() + self._timeouts.between_tokens_s
                             late = self._too_slow("next token")
         for new in answer.rest():
             yield new
@@ -205,27 +166,7 @@ class OpenAICompatibleGenerator:
         if not response.is_success:
             raise refusal(self._name, self._model, response.status_code, response.content)
 
-    def _error(self, what: str) -> DependencyError:
-        return DependencyError(f"{self._name} {what}", dependency=self._name)
-
-    def _too_slow(self, what: str) -> DependencyTimeout:
-        return DependencyTimeout(
-            f"{self._name} sent no {what} in time. If it needs longer, raise LLM_TIMEOUT.",
-            dependency=self._name,
-        )
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
 
 async def _bytes(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     async for chunk in response.aiter_bytes():
         yield chunk
-
-
-async def _last(events: AsyncGenerator[GeneratorEvent, None]) -> Completion:
-    async for event in events:
-        if isinstance(event, Completion):
-            return event
-    raise RuntimeError("the stream ended without its completion")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from backend.adapters._chat_wire import ReasoningSwitch, as_wire, template_variables
+from backend.adapters._chat_wire import as_wire, template_variables
 from backend.adapters._http import Endpoint, post_json
+from backend.core.models import ReasoningSwitch
 from backend.core.types import Message, ReasoningMode, TokenCount
 
 
