@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from backend.core.deployment import CONTAINER_VARIABLES
 from backend.core.errors import ConfigurationError
 
 PREFIXES = (
@@ -35,17 +36,8 @@ PREFIXES = (
     "VLLM_",
 )
 
-# Read by the model servers' containers, not by the backend; known, so not reported.
-CONTAINER_VARIABLES = frozenset(
-    """
-    VLLM_GPU_MEMORY_UTILIZATION VLLM_GPU_MEM_UTIL VLLM_MAX_MODEL_LEN
-    VLLM_MAX_NUM_SEQS VLLM_TENSOR_PARALLEL_SIZE VLLM_PIPELINE_PARALLEL_SIZE VLLM_QUANTIZATION
-    VLLM_KV_CACHE_DTYPE VLLM_ENABLE_FP8 VLLM_SPECULATIVE_MODEL VLLM_API_KEY
-    OLLAMA_MODELS_DIR OLLAMA_CONTEXT_LENGTH
-    OLLAMA_KV_CACHE_TYPE OLLAMA_FLASH_ATTENTION OLLAMA_MAX_QUEUE OLLAMA_HOST OLLAMA_MODELS
-    LLAMACPP_MODEL_FILE LLAMACPP_MODELS_DIR LLAMACPP_GPU_LAYERS LLAMACPP_CHAT_TEMPLATE
-    """.split()
-)
+# Each may be given as a file instead: API_KEY_FILE=/run/secrets/api_key.
+SECRETS = ("API_KEY", "QDRANT_API_KEY", "EMBED_API_KEY", "RERANK_API_KEY", "LLM_API_KEY")
 
 LlmMode = Literal["llamacpp", "vllm", "ollama", "none"]
 Threads = Annotated[int, Field(ge=0, le=256)]
@@ -232,7 +224,7 @@ def known_variables() -> frozenset[str]:
     names = {
         str(field.validation_alias or name).upper() for name, field in Settings.model_fields.items()
     }
-    return frozenset(names | CONTAINER_VARIABLES)
+    return frozenset(names | {f"{name}_FILE" for name in SECRETS} | CONTAINER_VARIABLES)
 
 
 def unknown_variables(environment: Mapping[str, str | None]) -> list[str]:
@@ -252,17 +244,36 @@ def load_settings(env_file: Path | None = Path(".env")) -> tuple[Settings, list[
     """Settings from the environment and ``env_file``, and what is wrong without being fatal.
 
     Raises:
-        ConfigurationError: a variable has a value that is not allowed.
+        ConfigurationError: a variable has a value that is not allowed, or a secret's file cannot
+            be read.
     """
     environment: dict[str, str | None] = {}
     if env_file is not None and env_file.is_file():
         environment |= dotenv_values(env_file)
     environment |= dict(os.environ)
     try:
-        settings = Settings(_env_file=env_file)
+        settings = Settings(_env_file=env_file, **_secrets_of_files(environment))
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from error
     return settings, unknown_variables(environment)
+
+
+def _secrets_of_files(environment: Mapping[str, str | None]) -> dict[str, Any]:
+    """An empty file is no secret: compose mounts one where the operator gave none."""
+    found = {}
+    for name in SECRETS:
+        path = environment.get(f"{name}_FILE")
+        if not path:
+            continue
+        try:
+            secret = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{name}_FILE={path} cannot be read: {error}") from error
+        if secret and environment.get(name):
+            raise ConfigurationError(f"{name} and {name}_FILE are both set; remove one of them.")
+        if secret:
+            found[name if name == "API_KEY" else name.lower()] = secret
+    return found
 
 
 def _explain(error: ValidationError) -> str:

@@ -104,3 +104,30 @@ def test_what_belongs_together_is_asked_for(env_file: Path, lines: str, named: s
 
     with pytest.raises(ConfigurationError, match=named):
         load_settings(env_file)
+
+
+def test_a_secret_can_be_a_file(env_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("of-a-file\n")
+    (tmp_path / "none").touch()
+    env_file.write_text(
+        f"API_KEY_FILE={tmp_path / 'key'}\nLLM_API_KEY=plain\nLLM_API_KEY_FILE={tmp_path / 'none'}"
+    )
+
+    settings, warnings = load_settings(env_file)
+
+    assert settings.api_keys == ("of-a-file",)
+    assert settings.llm_api_key == "plain"
+    assert warnings == []
+
+
+def test_a_secret_given_twice_or_in_no_readable_file_stops_the_start(
+    env_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("of-a-file")
+    env_file.write_text(f"LLM_API_KEY=plain\nLLM_API_KEY_FILE={tmp_path / 'key'}")
+    with pytest.raises(ConfigurationError, match="LLM_API_KEY and LLM_API_KEY_FILE"):
+        load_settings(env_file)
+
+    env_file.write_text(f"QDRANT_API_KEY_FILE={tmp_path / 'absent'}")
+    with pytest.raises(ConfigurationError, match=r"QDRANT_API_KEY_FILE=.*cannot be read"):
+        load_settings(env_file)
