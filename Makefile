@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint check format lock test-engines clean
+.PHONY: help demo run doctor test lint check format lock test-engines test-compose clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: $(VENV)/run.stamp  ## index docs/samples, answer two questions, keep servi
 
 run: $(VENV)/run.stamp  ## serve with what the environment sets (HOST, PORT, DATA_DIR, QDRANT_URL, LLM_MODE, …)
 	@exec $(BIN)/python -m backend $(ARGS)
+
+doctor: $(VENV)/run.stamp  ## what of .env cannot work, and which line to change (ARGS='--env-file F -f COMPOSE_FILE')
+	@$(BIN)/python -m cli.doctor $(ARGS)
 
 test: $(VENV)/dev.stamp  ## the fast tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -51,6 +54,7 @@ test-engines: $(VENV)/dev.stamp  ## tests on the real chat model and on a real v
 
 lock: $(VENV)/dev.stamp  ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra sentence-transformers -c requirements/run.txt -o requirements/gpu.txt
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

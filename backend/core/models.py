@@ -26,6 +26,15 @@ _SUMMARY_SHARE = 0.5
 _CHAT_TOKENS_PER_EMBEDDING_TOKEN = 1.5
 _SOURCE_TAG_TOKENS = 40
 
+# Read by ``backend.core.memory_catalogue``.
+_FOR_MEMORY_PLANNING = frozenset(
+    """
+    active_parameters_b kept_parameters_b weights_gb latent_size hidden_size intermediate_size
+    vocabulary query_heads weight_block layers_sharing_a_cache experts linear_attention multimodal
+    encoder sliding_window
+    """.split()
+)
+
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
@@ -73,8 +82,7 @@ def load_model_catalogue(path: Path) -> ModelCatalogue:
 
 
 def _known(entry: dict[str, Any]) -> KnownModel:
-    left_to_others = {"active_parameters_b", "sliding_window"}  # memory planning reads them
-    values = {key: value for key, value in entry.items() if key not in left_to_others}
+    values = {key: value for key, value in entry.items() if key not in _FOR_MEMORY_PLANNING}
     return KnownModel(**(values | {"aliases": tuple(entry["aliases"])}))
 
 

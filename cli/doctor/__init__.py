@@ -1,0 +1,1 @@
+"""What will not work, said before anything starts: ``python -m cli.doctor``."""
