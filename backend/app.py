@@ -6,10 +6,20 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from backend import __version__
-from backend.api import ask, documents, health, ingest, metrics, models, search
+from backend.api import (
+    ask,
+    documents,
+    health,
+    ingest,
+    metrics,
+    models,
+    search,
+    summaries,
+    summarize,
+)
 from backend.api.deps import Services
 from backend.api.errors import add_error_handlers
-from backend.api.middleware import DOCS_ASSETS, ApiKeys, BodyLimit, RequestLog
+from backend.api.middleware import DOCS_ASSETS, ApiKeys, BodyLimit, JsonByDefault, RequestLog
 from backend.api.openai.errors import OpenAIErrorShape
 from backend.gateway_app import mount_gateway
 from backend.settings import Settings
@@ -28,12 +38,13 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
     app.state.services = services
     app.state.operation = services.operation
     app.state.metrics = services.metrics
-    for module in (ingest, documents, search, ask, health, models, metrics):
+    for module in (ingest, documents, search, ask, summarize, summaries, health, models, metrics):
         app.include_router(module.router)
     mount_gateway(app, services.gateway)
     add_error_handlers(app)
     app.add_middleware(BodyLimit, upload_limit_bytes=settings.ingest_max_file_bytes)
     app.add_middleware(ApiKeys, keys=settings.api_keys)
+    app.add_middleware(JsonByDefault)
     app.add_middleware(OpenAIErrorShape)
     app.add_middleware(RequestLog, metrics=services.metrics)
     return app

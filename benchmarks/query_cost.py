@@ -26,7 +26,9 @@ import qdrant_edge as edge
 from backend.adapters.parsers import ProcessParser
 from backend.adapters.sparse.bm25 import BilingualBm25
 from backend.adapters.stores.edge import EdgeDocumentStore, EdgeVectorStore
+from backend.adapters.stores.points import EdgePoints
 from backend.adapters.stores.schema import HnswSettings
+from backend.adapters.stores.summaries import SUMMARY_FIELDS, PointSummaryStore
 from backend.core.types import (
     Chunk,
     DocType,
@@ -129,7 +131,9 @@ async def _measure(folder: Path, chunks: int, queries: int) -> None:
     )
     parser = ProcessParser()
     embedding = Embedding(embedder, embedder, ok)
-    stores = Stores(vectors, documents, ok)
+    summaries = PointSummaryStore(EdgePoints(folder / "summaries", keyword_fields=SUMMARY_FIELDS))
+    await summaries.open()
+    stores = Stores(vectors, documents, summaries, ok)
     adapters = Adapters(stores, embedding, parser, Chat(None, why_not="not measured"))
     settings = Settings(_env_file=None, data_dir=folder, cache_size=0, llm_mode="none")
     rng = random.Random(1)  # noqa: S311 - not a secret
@@ -160,6 +164,7 @@ async def _measure(folder: Path, chunks: int, queries: int) -> None:
     await parser.close()
     await vectors.close()
     await documents.close()
+    await summaries.close()
     _report(times, chunks)
 
 

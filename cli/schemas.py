@@ -105,6 +105,114 @@ class Answer(_Read):
     timings: dict[str, float] = {}
 
 
+class Queued(_Read):
+    """``position`` 1 is the next to be served."""
+
+    position: int
+
+
+class SummaryStart(_Read):
+    source: str
+    model: str
+
+
+class _WithEta(_Read):
+    """Seconds from now; ``eta_range`` is what they lie in."""
+
+    eta_seconds: float | None = None
+    eta_range: tuple[float, float] | None = None
+
+
+class SummaryProcessing(_WithEta):
+    strategy: str
+    parts: int
+    document_tokens: int
+
+
+class PartialSummary(_Read):
+    """Of part ``part``, from 1."""
+
+    part: int
+    parts: int
+    text: str
+
+
+class SummaryProgress(_WithEta):
+    """``done`` and ``total`` count the calls of the stage."""
+
+    stage: Literal["map", "merge"]
+    level: int
+    done: int
+    total: int
+
+
+class SummaryMerge(_Read):
+    level: int
+    inputs: int
+    groups: int
+
+
+class Decision(_Read):
+    what: str
+    who: str | None = None
+    when: str | None = None
+
+
+class ActionItem(_Read):
+    task: str
+    owner: str | None = None
+    deadline: str | None = None
+
+
+class Summary(_Read):
+    """The lists are None unless they were asked for."""
+
+    summary: str
+    doc_id: str
+    source: str
+    model: str
+    strategy: str
+    parts: int
+    levels: int = 0
+    chunks_processed: int
+    seconds: float
+    cached: bool = False
+    unsupported: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] | None = None
+    action_items: tuple[ActionItem, ...] | None = None
+    topics: tuple[str, ...] | None = None
+    participants: tuple[str, ...] | None = None
+    open_questions: tuple[str, ...] | None = None
+
+
+class SummaryStatus(_WithEta):
+    doc_id: str
+    source: str
+    status: Literal["none", "pending", "running", "ready", "failed", "stale"]
+    stage: Literal["map", "merge"] | None = None
+    done: int | None = None
+    total: int | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+
+class SummaryStats(_Read):
+    documents: int
+    pending: int
+    running: int
+    ready: int
+    failed: int
+
+
+class BulkAccepted(_Read):
+    """doc_ids by what becomes of them."""
+
+    pending: tuple[str, ...]
+    ready: tuple[str, ...]
+    not_found: tuple[str, ...]
+
+
 class Health(_Read):
     class Component(_Read):
         state: Literal["ok", "starting", "failed"]

@@ -14,6 +14,7 @@ from backend.services.gateway import GatewayParts
 from backend.services.ingest import Ingestor
 from backend.services.operation import Operation
 from backend.services.retrieve import CachedRetriever
+from backend.services.summarize.service import Summaries
 from backend.telemetry.metrics import Metrics
 
 
@@ -30,6 +31,7 @@ class Services:
     documents: Documents
     retriever: CachedRetriever
     answerer: Answerer
+    summaries: Summaries
     gateway: GatewayParts
     metrics: Metrics
     operation: Operation

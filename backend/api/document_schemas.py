@@ -34,7 +34,7 @@ class DocumentOut(Model):
     summary_pending: bool = False
 
     @classmethod
-    def of(cls, view: DocumentView) -> DocumentOut:
+    def of(cls, view: DocumentView, *, summary_pending: bool = False) -> DocumentOut:
         record = view.record
         shown = record.live or record.pending
         if shown is None:
@@ -47,6 +47,7 @@ class DocumentOut(Model):
             state=_state(record),
             chunks_indexed=indexed,
             chunks_total=shown.chunks,
+            summary_pending=summary_pending,
             **_facts(shown),
         )
 
@@ -73,8 +74,9 @@ class IngestResponse(DocumentOut):
     seconds: float
 
     @classmethod
-    def of_result(cls, result: IngestResult) -> IngestResponse:
-        document = DocumentOut.of(DocumentView(result.record))
+    def of_result(cls, result: IngestResult, *, summary_pending: bool) -> IngestResponse:
+        view = DocumentView(result.record)
+        document = DocumentOut.of(view, summary_pending=summary_pending)
         return cls(
             **document.model_dump(),
             unchanged=result.unchanged,

@@ -25,13 +25,33 @@ _REQUEST_ID = re.compile(r"^[\w.-]{1,64}$")
 _BODY_BYTES = 1024 * 1024
 _OPENAI_BODY_BYTES = 16 * 1024 * 1024  # a chat with its whole history, or a batch to embed
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024  # form fields and boundaries around the file
-_WORK = frozenset("ask summarize summarize-stream ingest search documents v1".split())
+_WORK = frozenset(
+    "ask summarize summarize-stream bulk-summarize ingest search documents v1".split()
+)
 _OPENAI_PATHS = frozenset(  # plain ASGI, so the router leaves no template of them
     f"/v1/{name}" for name in ("chat/completions", "completions", "embeddings", "models", "rerank")
 )
 _QUIET = frozenset("health metrics docs docs-assets openapi.json".split())
+_JSON_PATHS = frozenset({"/ask", "/summarize", "/summarize-stream", "/bulk-summarize"})
+_CURL_FORM = "application/x-www-form-urlencoded"
 DOCS_ASSETS = "/docs-assets"
 _OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", "/docs/oauth2-redirect"})
+
+
+class JsonByDefault:
+    """``curl -d '{…}'`` says that it sends a form; where only JSON makes sense it is read as JSON.
+    Not from a web page, whose browser names its origin: a form of a foreign page could otherwise
+    put the model to work without being asked for leave first."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in _JSON_PATHS:
+            headers = MutableHeaders(scope=scope)
+            if headers.get("content-type") == _CURL_FORM and "origin" not in headers:
+                headers["content-type"] = "application/json"
+        await self._app(scope, receive, send)
 
 
 class RequestLog:

@@ -13,6 +13,7 @@ from backend.services.answers import Answer, ContextUse, Source
 from backend.services.health import Health
 
 MAX_QUESTION_CHARS = 4000
+DEFAULT_SPACE = "default"
 
 
 class Model(BaseModel):
@@ -98,7 +99,7 @@ Question = Annotated[
 
 class AskBody(Model):
     q: Question
-    space_id: str
+    space_id: str = DEFAULT_SPACE
     top_k: int | None = Field(None, ge=1)
     doc_types: tuple[DocType, ...] = ()
     mode: Literal["normal", "auto", "summarize", "detailed"] = "normal"
@@ -157,6 +158,9 @@ class ContextOut(Model):
     max_tokens: int
     chunks_in: int
     chunks_left_out: list[LeftOut]
+    chunks_irrelevant: list[LeftOut] = Field(
+        description="read when the context was compressed, and nothing was noted of them"
+    )
     truncated: Literal[False] = False
     finish_reason: Literal["stop", "length"] | None
 
@@ -168,11 +172,22 @@ class ContextOut(Model):
             estimated=context.estimated,
             max_tokens=context.max_tokens,
             chunks_in=context.chunks_in,
-            chunks_left_out=[
-                LeftOut(score=scored.score, **_place(scored)) for scored in context.chunks_left_out
-            ],
+            chunks_left_out=_left_out(context.chunks_left_out),
+            chunks_irrelevant=_left_out(context.chunks_irrelevant),
             finish_reason=context.finish_reason,
         )
+
+
+def _left_out(chunks: Sequence[ScoredChunk]) -> list[LeftOut]:
+    return [LeftOut(score=scored.score, **_place(scored)) for scored in chunks]
+
+
+class RouteOut(Model):
+    mode: Literal["normal", "detailed", "summarize", "whole_document", "extractive", "none"]
+    reason: str
+    context_tokens: int = Field(
+        description="of what was retrieved, or of the whole document, before any compression"
+    )
 
 
 class AskResponse(Model):
@@ -181,7 +196,12 @@ class AskResponse(Model):
     language: Literal["ru", "en"]
     model: str
     generation: Literal["model", "extractive", "none"]
-    mode: str
+    mode: Literal["normal", "auto", "summarize", "detailed"] = Field(
+        description="the one asked for; `route.mode` is the one taken"
+    )
+    route: RouteOut
+    summarized: bool = Field(description="the answer was written from a compressed context")
+    context_tokens: int = Field(description="as in `route`")
     sources: list[SourceOut]
     citations: list[CitationOut]
     attributed: list[CitationOut] = Field(
@@ -204,6 +224,13 @@ class AskResponse(Model):
             model=answer.model,
             generation=answer.generation,
             mode=answer.mode,
+            route=RouteOut(
+                mode=answer.route.mode,
+                reason=answer.route.reason,
+                context_tokens=answer.route.context_tokens,
+            ),
+            summarized=answer.summarized,
+            context_tokens=answer.route.context_tokens,
             sources=[SourceOut.of(source) for source in answer.sources],
             citations=[CitationOut.of(citation) for citation in answer.citations],
             attributed=[CitationOut.of(citation) for citation in answer.attributed],

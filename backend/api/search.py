@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from backend.api.deps import Injected
-from backend.api.schemas import Question, SearchHit, SearchResponse
+from backend.api.schemas import DEFAULT_SPACE, Question, SearchHit, SearchResponse
 from backend.api.validation import chosen_top_k
 from backend.core.doc_types import parse_doc_type
 from backend.core.identity import clean_space_id
@@ -21,7 +21,7 @@ router = APIRouter(tags=["questions"])
 async def search(
     services: Injected,
     q: Question,
-    space_id: str,
+    space_id: str = DEFAULT_SPACE,
     top_k: Annotated[int | None, Query(ge=1)] = None,
     doc_types: Annotated[
         list[str] | None, Query(description="repeat it, or separate by commas")

@@ -19,7 +19,9 @@ RagError
     ├── DependencyRejected      it answered, and said no
     │   └── ModelNotServed      it has other models
     ├── PromptTruncated         it saw fewer tokens than it was sent
-    └── ReasoningSpentAll       every token went into reasoning, none into an answer
+    ├── ReasoningSpentAll       every token went into reasoning, none into an answer
+    ├── UnusableCompletion      the model's text is empty, nonsense or in another language
+    └── SummaryPartFailed       a part of a document could not be summarized
 
 The API layer turns a class into a status code (``backend.api.errors``);
 nothing in this package knows about HTTP.
@@ -240,3 +242,38 @@ class ReasoningSpentAll(DependencyError):
     @property
     def details(self) -> dict[str, object]:
         return {**super().details, "spent_tokens": self.spent_tokens, "setting": self.setting}
+
+
+class UnusableCompletion(DependencyError):
+    """``reason`` is one of: empty, language, nonsense, format, cut."""
+
+    code = "unusable_completion"
+
+    def __init__(self, message: str, *, dependency: str, reason: str) -> None:
+        super().__init__(message, dependency=dependency)
+        self.reason = reason
+
+    @property
+    def details(self) -> dict[str, object]:
+        return {**super().details, "reason": self.reason}
+
+
+class SummaryPartFailed(DependencyError):
+    """``part`` counts from 1; ``cause`` is the error that its last try ended with."""
+
+    code = "summary_part_failed"
+
+    def __init__(self, message: str, *, dependency: str, part: int, parts: int, cause: str) -> None:
+        super().__init__(message, dependency=dependency)
+        self.part = part
+        self.parts = parts
+        self.cause = cause
+
+    @property
+    def details(self) -> dict[str, object]:
+        return {
+            **super().details,
+            "part": self.part,
+            "parts": self.parts,
+            "cause": self.cause,
+        }

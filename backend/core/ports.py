@@ -5,10 +5,11 @@ One contract suite per port (``tests/contract``) runs against every adapter and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from backend.core.summaries import FinishedPart, SummaryRecord, SummaryState
 from backend.core.types import (
     Completion,
     DocumentRecord,
@@ -222,6 +223,38 @@ class DocumentStore(Protocol):
         ...
 
     async def bump_space(self, space_id: str) -> None: ...
+
+
+class SummaryStore(Protocol):
+    """Summaries, the work on them that is still to be done, and the finished parts of it.
+
+    One record per key: putting one again replaces it. What ``put`` and ``put_part`` have returned
+    from survives the death of the process.
+    """
+
+    async def put(self, record: SummaryRecord) -> None: ...
+
+    async def get(self, key_id: str) -> SummaryRecord | None: ...
+
+    async def of_document(self, doc_id: str) -> list[SummaryRecord]:
+        """All records of the document, newest first."""
+        ...
+
+    async def pending(self) -> list[SummaryRecord]:
+        """What waits to be done, oldest first."""
+        ...
+
+    async def counts(self, space_id: str | None = None) -> Mapping[SummaryState, int]: ...
+
+    async def remove(self, key_ids: Sequence[str]) -> None:
+        """Records and finished parts of these keys. Idempotent."""
+        ...
+
+    async def put_part(self, part: FinishedPart) -> None: ...
+
+    async def parts(self, key_id: str) -> list[FinishedPart]: ...
+
+    async def drop_parts(self, key_id: str) -> None: ...
 
 
 class OriginalStore(Protocol):

@@ -1,14 +1,15 @@
 """Messages for the chat model.
 
 A prompt text is the system message, a line ``---``, and the user message; the placeholders
-are ``{sources}``, ``{question}`` and, where wanted, ``{no_answer}``. The shipped texts ask for one
-word instead of that sentence: offered a whole sentence, small models take it far too often.
+are ``{sources}``, ``{question}``, in a compressing one ``{words}`` and, where wanted,
+``{no_answer}``. The shipped texts ask for one word instead of that sentence: offered a whole
+sentence, small models take it far too often.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.core.errors import ConfigurationError
@@ -16,8 +17,10 @@ from backend.core.language import AnswerLanguage
 from backend.core.no_answer import no_answer
 from backend.core.types import Message, StoredChunk
 
-_PLACEHOLDER = re.compile(r"\{(no_answer|sources|question)\}")
+_PLACEHOLDER = re.compile(r"\{(no_answer|sources|question|words)\}")
 _DIVIDER = re.compile(r"^---[ \t]*$", re.MULTILINE)
+_ANSWERING = frozenset({"sources", "question"})
+_COMPRESSING = frozenset({"sources", "question", "words"})
 
 # What a source could use to pose as another source, as a citation or as a turn of the chat:
 # tags and control tokens (<source>, </source>, <|im_end|>, <start_of_turn>), [INST], [3].
@@ -39,32 +42,80 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """The answering prompt in each language."""
+    """The answering prompt in each language, and the one that compresses what was retrieved."""
 
     answer_ru: Prompt
     answer_en: Prompt
+    compress_ru: Prompt | None = None
+    compress_en: Prompt | None = None
 
     @classmethod
-    def from_texts(cls, *, answer_ru: str, answer_en: str) -> PromptSet:
+    def from_texts(
+        cls, *, answer_ru: str, answer_en: str, compress_ru: str = "", compress_en: str = ""
+    ) -> PromptSet:
         """Raises:
         ConfigurationError: a text lacks its divider or a placeholder.
         """
-        return cls(_prompt(answer_ru, "ru"), _prompt(answer_en, "en"))
+        return cls(
+            _prompt(answer_ru, "ru answer", _ANSWERING),
+            _prompt(answer_en, "en answer", _ANSWERING),
+            _prompt(compress_ru, "ru compress", _COMPRESSING) if compress_ru else None,
+            _prompt(compress_en, "en compress", _COMPRESSING) if compress_en else None,
+        )
 
     def answer(self, language: AnswerLanguage) -> Prompt:
         return self.answer_ru if language == "ru" else self.answer_en
+
+    def compress(self, language: AnswerLanguage) -> Prompt:
+        """
+        Raises:
+            ConfigurationError: there is none.
+        """
+        prompt = self.compress_ru if language == "ru" else self.compress_en
+        if prompt is None:
+            raise ConfigurationError(f"There is no {language} compress prompt.")
+        return prompt
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedSource:
+    """``text`` stands in the prompt as source ``[number]``: what ``stored`` says, or what was
+    made of it. ``bare``: without the name of the document, its page and heading."""
+
+    number: int
+    stored: StoredChunk
+    text: str
+    bare: bool = False
+
+
+def numbered_sources(chunks: Sequence[StoredChunk]) -> list[NumberedSource]:
+    """The chunk at position ``i`` is source ``[i + 1]``."""
+    return [NumberedSource(n, stored, stored.chunk.text) for n, stored in enumerate(chunks, 1)]
 
 
 def build_answer_messages(
     question: str, chunks: Sequence[StoredChunk], prompts: PromptSet, language: AnswerLanguage
 ) -> list[Message]:
     """The prompt; the chunk at position ``i`` is source ``[i + 1]``."""
-    prompt = prompts.answer(language)
-    sources = "\n\n".join(_source(n, stored) for n, stored in enumerate(chunks, start=1))
-    values = {"sources": sources, "question": neutralise_tags(question.strip())}
-    # One pass over the template, so that a placeholder inside a document stays text.
-    user = _PLACEHOLDER.sub(lambda match: values[match[1]], prompt.user)
-    return [Message("system", prompt.system), Message("user", user)]
+    return build_messages(prompts.answer(language), question, numbered_sources(chunks))
+
+
+def build_messages(
+    prompt: Prompt, question: str, sources: Sequence[NumberedSource], *, words: int = 0
+) -> list[Message]:
+    """``words`` is how long a text a compressing prompt asks for."""
+    shown = "\n\n".join(_source(source) for source in sources)
+    values = {
+        "sources": shown,
+        "question": neutralise_tags(question.strip()),
+        "words": str(words),
+    }
+    return [Message("system", prompt.system), Message("user", _filled(prompt.user, values))]
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """In one pass, so that a placeholder inside a document stays text."""
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
 def neutralise(text: str) -> str:
@@ -77,13 +128,17 @@ def neutralise_tags(text: str) -> str:
     return _TAG.sub("‹", _NOT_PRINTED.sub("", text))
 
 
-def _source(number: int, stored: StoredChunk) -> str:
-    attributes = [f"[{number}]", f'name="{_attribute(stored.source)}"']
+def _source(source: NumberedSource) -> str:
+    attributes = [f"[{source.number}]", *([] if source.bare else _described(source.stored))]
+    return f"<source {' '.join(attributes)}>\n{neutralise(source.text)}\n</source>"
+
+
+def _described(stored: StoredChunk) -> Iterator[str]:
+    yield f'name="{_attribute(stored.source)}"'
     if stored.chunk.page is not None:
-        attributes.append(f'page="{stored.chunk.page}"')
+        yield f'page="{stored.chunk.page}"'
     if stored.chunk.heading_path:
-        attributes.append(f'heading="{_attribute(" > ".join(stored.chunk.heading_path))}"')
-    return f"<source {' '.join(attributes)}>\n{neutralise(stored.chunk.text)}\n</source>"
+        yield f'heading="{_attribute(" > ".join(stored.chunk.heading_path))}"'
 
 
 def _attribute(text: str) -> str:
@@ -91,15 +146,15 @@ def _attribute(text: str) -> str:
     return neutralise(" ".join(text.split())).replace('"', "'").replace("<", "‹").replace(">", "›")
 
 
-def _prompt(text: str, language: AnswerLanguage) -> Prompt:
+def _prompt(text: str, name: str, needed: frozenset[str]) -> Prompt:
+    """``name`` begins with the language."""
     parts = _DIVIDER.split(text, maxsplit=1)
     if len(parts) != 2:
-        raise ConfigurationError(f"The {language} answer prompt has no line with only '---'.")
-    found = set(_PLACEHOLDER.findall(parts[1]))
-    missing = sorted({"sources", "question"} - found)
+        raise ConfigurationError(f"The {name} prompt has no line with only '---'.")
+    missing = sorted(needed - set(_PLACEHOLDER.findall(parts[1])))
     if missing:
-        names = ", ".join(f"{{{name}}}" for name in missing)
-        raise ConfigurationError(f"The {language} answer prompt lacks {names}.")
-    sentence = no_answer(language)
+        names = ", ".join(f"{{{one}}}" for one in missing)
+        raise ConfigurationError(f"The {name} prompt lacks {names}.")
+    sentence = no_answer("ru" if name.startswith("ru") else "en")
     system, user = (part.strip().replace("{no_answer}", sentence) for part in parts)
     return Prompt(system=system, user=user)

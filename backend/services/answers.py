@@ -18,6 +18,7 @@ from backend.core.types import (
 )
 
 AskMode = Literal["normal", "auto", "summarize", "detailed"]
+RouteMode = Literal["normal", "detailed", "summarize", "whole_document", "extractive", "none"]
 Generation = Literal["model", "extractive", "none"]
 EXTRACTIVE = "extractive"
 
@@ -42,8 +43,19 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """How the answer was come by, and why. ``context_tokens``, of the chat model: what was
+    retrieved or, for a whole document, the document; before anything was compressed."""
+
+    mode: RouteMode
+    reason: str
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContextUse:
-    """What the prompt took of the window, in tokens of the chat model."""
+    """What the prompt took of the window, in tokens of the chat model. ``chunks_irrelevant`` were
+    read when the context was compressed, and nothing was noted of them."""
 
     window: int | None
     prompt_tokens: int
@@ -52,6 +64,7 @@ class ContextUse:
     chunks_left_out: tuple[ScoredChunk, ...]
     finish_reason: FinishReason | None
     estimated: bool = False  # the count of the prompt is an upper bound
+    chunks_irrelevant: tuple[ScoredChunk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +72,22 @@ class SourcesFound:
     sources: tuple[Source, ...]
 
 
+NO_ROUTE = Route("none", "", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Compressing:
+    """``done`` of ``total`` calls of the model; the total grows where one was not enough."""
+
+    done: int
+    total: int
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``draft`` is what the model wrote when none of it could be checked against the sources;
-    then the answer itself says that the documents do not hold one."""
+    """``mode`` is the one asked for, ``route`` the one taken. ``draft`` is what the model wrote
+    when none of it could be checked against the sources; then the answer itself says that the
+    documents do not hold one."""
 
     answer: str
     answered: bool
@@ -78,8 +103,10 @@ class Answer:
     warnings: tuple[str, ...] = ()
     draft: str | None = None
     reasoning: str | None = None  # only where it was asked for
+    route: Route = NO_ROUTE
+    summarized: bool = False
     cached: bool = False
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-AskEvent = Queued | SourcesFound | ReasoningDelta | TextDelta | Answer
+AskEvent = Queued | SourcesFound | Compressing | ReasoningDelta | TextDelta | Answer

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from backend.core.errors import PromptTruncated
 from backend.core.language import AnswerLanguage
-from backend.core.models import KnownModel, usable_window
+from backend.core.models import AnswerLimits, KnownModel, Value, profile
 from backend.core.ports import Generator, TokenCounter
+from backend.core.prompts import NumberedSource
 from backend.core.token_budget import TokenBudget
 from backend.core.types import Completion, GeneratorEvent, Sampling, ScoredChunk, TokenCount
 from backend.services.prompt_fitting import FittedPrompt, PromptFitter
-from backend.telemetry.events import (
-    LanguageDetected,
-    MaxTokensCalculated,
-    RagContext,
-    RagMode,
-    expect_prompt_tokens,
-    record,
-)
+from backend.telemetry.events import MaxTokensCalculated, expect_prompt_tokens, record
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +23,16 @@ log = logging.getLogger(__name__)
 # A prompt that was cut loses far more.
 _UNEXPLAINED_TOKENS = 16
 _UNEXPLAINED_SHARE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the model's window leaves, in tokens. A context longer than ``threshold`` is better
+    compressed than read; ``longest_compression`` is of one call that compresses."""
+
+    budget: TokenBudget
+    threshold: int
+    longest_compression: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class ChatModel:
     provider: str
     background: Generator
     known: KnownModel | None = None  # its entry in the catalogue
+    parallel: Callable[[], int] = lambda: 1  # how many calls it works on at once
 
     async def fit(
         self,
@@ -59,25 +64,37 @@ class ChatModel:
             ContextOverflow: not even the question fits.
             DependencyError: the server cannot be asked.
         """
-        window = usable_window(await self.generator.served(fresh=fresh), self.known)
-        budget = TokenBudget(window, self.safety_margin, self.sampling.max_tokens)
-        record(LanguageDetected(language))
-        prompt = await self.fitter.fit(question, found, language, budget)
-        record(
-            RagContext(len(prompt.used), len(prompt.left_out), prompt.prompt_tokens, len(question))
+        room = await self.room(fresh=fresh)
+        return await self.fitter.fit(question, found, language, room.budget)
+
+    async def fit_whole(
+        self, question: str, sources: Sequence[NumberedSource], language: AnswerLanguage
+    ) -> FittedPrompt | None:
+        """The prompt with all of ``sources``, None where they do not fit.
+
+        Raises:
+            ContextOverflow: not even the question fits.
+            DependencyError: the server cannot be asked.
+        """
+        room = await self.room()
+        return await self.fitter.fit_whole(question, sources, language, room.budget)
+
+    async def room(self, *, fresh: bool = False) -> Room:
+        """``fresh`` asks the server for its window.
+
+        Raises:
+            DependencyError: the server cannot be asked.
+        """
+        served = await self.generator.served(fresh=fresh)
+        longest = self.sampling.max_tokens
+        limits = AnswerLimits(longest, self.safety_margin, self.fitter.source_limit, 0)
+        known = profile(served, self.known, limits, Value(None, "the server has answered"))
+        window = int(known.context_window.value or 0)
+        return Room(
+            TokenBudget(window, self.safety_margin, longest),
+            int(known.summarization_threshold.value or 0),
+            int(known.summarization_max_output.value or 0),
         )
-        record(RagMode("normal", "the retrieved chunks go to the model as they are"))
-        record(
-            MaxTokensCalculated(
-                window,
-                prompt.prompt_tokens,
-                self.safety_margin,
-                window - prompt.prompt_tokens - self.safety_margin,
-                prompt.max_tokens,
-                prompt.counted.estimated,
-            )
-        )
-        return prompt
 
     async def write(self, prompt: FittedPrompt) -> AsyncGenerator[GeneratorEvent, None]:
         """The answer to a fitted prompt. Closing the iterator stops the model.
@@ -85,6 +102,16 @@ class ChatModel:
         Raises:
             PromptTruncated: the server saw fewer tokens than it was sent.
         """
+        record(
+            MaxTokensCalculated(
+                prompt.window,
+                prompt.prompt_tokens,
+                self.safety_margin,
+                prompt.window - prompt.prompt_tokens - self.safety_margin,
+                prompt.max_tokens,
+                prompt.counted.estimated,
+            )
+        )
         sampling = replace(self.sampling, max_tokens=prompt.max_tokens)
         with expect_prompt_tokens(prompt.prompt_tokens):
             async with aclosing(self.generator.stream(prompt.messages, sampling)) as events:

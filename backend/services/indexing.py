@@ -23,6 +23,7 @@ from backend.core.ports import (
     Embedder,
     OriginalStore,
     SparseEncoder,
+    SummaryStore,
     VectorStore,
 )
 from backend.core.types import (
@@ -55,7 +56,10 @@ class Indexer:
         embedder: Embedder,
         sparse: SparseEncoder,
         chunks: ChunkPolicy,
+        summaries: SummaryStore | None = None,
     ) -> None:
+        """``summaries`` of a document go with it; None where there are none to go."""
+        self._summaries = summaries
         self._documents = documents
         self._vectors = vectors
         self._originals = originals
@@ -148,6 +152,9 @@ class Indexer:
     async def delete(self, record: DocumentRecord) -> None:
         await self._documents.put(replace(record, deleting=True))
         await self._vectors.remove(record.doc_id)
+        if self._summaries is not None:
+            kept = await self._summaries.of_document(record.doc_id)
+            await self._summaries.remove([summary.key.id for summary in kept])
         await self._documents.delete(record.doc_id)
         await self._documents.bump_space(record.space_id)
         for version in (record.live, record.pending):

@@ -7,19 +7,24 @@ from dataclasses import dataclass
 
 from backend.core.language import AnswerLanguage
 from backend.core.ports import TokenCounter
-from backend.core.prompts import PromptSet, build_answer_messages
+from backend.core.prompts import NumberedSource, PromptSet, build_messages, numbered_sources
 from backend.core.token_budget import TokenBudget
 from backend.core.types import Message, ReasoningMode, ScoredChunk, TokenCount
 
 
 @dataclass(frozen=True, slots=True)
 class FittedPrompt:
+    """``found_tokens`` is what all chunks take that were to be fitted, ``source_room`` what there
+    is for them."""
+
     messages: list[Message]
     counted: TokenCount
     window: int
     max_tokens: int
     used: tuple[ScoredChunk, ...]
     left_out: tuple[ScoredChunk, ...]
+    found_tokens: int = 0
+    source_room: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -38,10 +43,10 @@ class PromptFitter:
         source_limit: int,
         reasoning: ReasoningMode = "auto",
     ) -> None:
+        self.prompts = prompts
+        self.source_limit = source_limit
         self._counter = counter
-        self._prompts = prompts
         self._reasoning = reasoning
-        self._source_limit = source_limit
 
     async def fit(
         self,
@@ -56,16 +61,17 @@ class PromptFitter:
         Raises:
             ContextOverflow: not even the question fits.
         """
+        sources = numbered_sources([scored.stored for scored in ranked])
         empty = await self._prompt(question, (), language)
-        limit = budget.prompt_limit
-        if self._source_limit:
-            limit = min(limit, empty[1].tokens + self._source_limit)
+        limit = self._limit(empty, budget)
         low, best = 0, empty
-        high = len(ranked)
+        high, found = len(ranked), empty
         while low < high:
             # All of them fit most of the time, so that is tried first.
-            middle = high if best is empty and high == len(ranked) else (low + high + 1) // 2
-            tried = await self._prompt(question, ranked[:middle], language)
+            everything = best is empty and high == len(ranked)
+            middle = high if everything else (low + high + 1) // 2
+            tried = await self._prompt(question, sources[:middle], language)
+            found = tried if everything else found
             if tried[1].tokens <= limit:
                 low, best = middle, tried
             else:
@@ -78,11 +84,41 @@ class PromptFitter:
             budget.max_tokens(counted.tokens),
             tuple(ranked[:low]),
             tuple(ranked[low:]),
+            found[1].tokens - empty[1].tokens,
+            limit - empty[1].tokens,
         )
 
+    async def fit_whole(
+        self,
+        question: str,
+        sources: Sequence[NumberedSource],
+        language: AnswerLanguage,
+        budget: TokenBudget,
+    ) -> FittedPrompt | None:
+        """The prompt with all of ``sources``; None where they do not fit. ``used`` stays empty."""
+        empty = await self._prompt(question, (), language)
+        messages, counted = await self._prompt(question, sources, language)
+        limit = self._limit(empty, budget)
+        if counted.tokens > limit:
+            return None
+        return FittedPrompt(
+            messages,
+            counted,
+            budget.context_window,
+            budget.max_tokens(counted.tokens),
+            (),
+            (),
+            counted.tokens - empty[1].tokens,
+            limit - empty[1].tokens,
+        )
+
+    def _limit(self, empty: tuple[list[Message], TokenCount], budget: TokenBudget) -> int:
+        if self.source_limit:
+            return min(budget.prompt_limit, empty[1].tokens + self.source_limit)
+        return budget.prompt_limit
+
     async def _prompt(
-        self, question: str, ranked: Sequence[ScoredChunk], language: AnswerLanguage
+        self, question: str, sources: Sequence[NumberedSource], language: AnswerLanguage
     ) -> tuple[list[Message], TokenCount]:
-        chunks = [scored.stored for scored in ranked]
-        messages = build_answer_messages(question, chunks, self._prompts, language)
+        messages = build_messages(self.prompts.answer(language), question, sources)
         return messages, await self._counter.count_messages(messages, self._reasoning)

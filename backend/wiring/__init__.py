@@ -29,6 +29,7 @@ from backend.services.indexing import Indexer
 from backend.services.ingest import Ingestor
 from backend.services.rerank import RerankStep
 from backend.services.retrieve import CachedRetriever, RetrievalPolicy, Retriever
+from backend.services.route import Library
 from backend.settings import Settings
 from backend.telemetry.metrics import Metrics
 from backend.wiring.chat import Chat, open_chat
@@ -36,6 +37,7 @@ from backend.wiring.embedding import Embedding, open_embedding, open_reranking
 from backend.wiring.gateway import Models, open_gateway, with_documents
 from backend.wiring.operation import build_operation
 from backend.wiring.stores import Reindexing, Stores, chunk_policy, open_stores
+from backend.wiring.summaries import build_summaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ async def compose(
         embedder=adapters.embedding.embedder,
         sparse=sparse,
         chunks=chunk_policy(settings),
+        summaries=stores.summaries,
     )
     ingestor = Ingestor(
         documents=stores.documents, originals=originals, parser=adapters.parser, indexer=indexer
@@ -115,9 +118,20 @@ async def compose(
     )
     checker = _checker(adapters.embedding.sentences, sparse)
     answerer = _answerer(settings, adapters, retriever, checker, sparse)
+    summaries, worker = build_summaries(
+        settings,
+        adapters.chat,
+        documents=stores.documents,
+        vectors=stores.vectors,
+        store=stores.summaries,
+        sentences=adapters.embedding.sentences,
+        terms=_terms(sparse),
+    )
     background = [asyncio.create_task(ingestor.resume(), name="resume-ingest")]
     if adapters.chat.canary is not None:
         background.append(asyncio.create_task(adapters.chat.canary.run(), name="canary"))
+    if worker is not None:
+        background.append(asyncio.create_task(worker.run(), name="summary-worker"))
     try:
         yield Services(
             ingestor=ingestor,
@@ -129,6 +143,7 @@ async def compose(
                 SpaceCache(stores.documents, size=settings.cache_size, ttl_s=settings.cache_ttl),
             ),
             answerer=answerer,
+            summaries=summaries,
             gateway=with_documents(
                 adapters.gateway, settings, adapters.chat, answerer, checker, stores.documents
             ),
@@ -153,6 +168,7 @@ async def compose(
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await summaries.close()
         await ingestor.close()
 
 
@@ -180,6 +196,7 @@ def _answerer(
             adapters.stores.documents, size=settings.cache_size, ttl_s=settings.cache_ttl
         ),
         why_extractive=adapters.chat.why_not,
+        library=Library(adapters.stores.documents, adapters.stores.vectors),
     )
 
 

@@ -109,6 +109,7 @@ async def _served(settings: Settings, provider: Provider, metrics: Metrics) -> S
         provider=provider.name,
         background=LimitedGenerator(resilient, gate, priority="background", yields=True),
         known=provider.known,
+        parallel=lambda: gate.capacity,
     )
     inspector = ModelInspector(
         generator=model.generator,
@@ -168,4 +169,6 @@ def _prompts() -> PromptSet:
     return PromptSet.from_texts(
         answer_ru=(folder / "answer.ru.md").read_text(encoding="utf-8"),
         answer_en=(folder / "answer.en.md").read_text(encoding="utf-8"),
+        compress_ru=(folder / "compress.ru.md").read_text(encoding="utf-8"),
+        compress_en=(folder / "compress.en.md").read_text(encoding="utf-8"),
     )

@@ -16,8 +16,10 @@ from backend.adapters.stores.generations import (
     recover_edge,
     server_prefix,
 )
+from backend.adapters.stores.points import EdgePoints, PayloadPoints, ServerPoints
 from backend.adapters.stores.schema import HnswSettings
 from backend.adapters.stores.server import ServerDocumentStore, ServerVectorStore
+from backend.adapters.stores.summaries import SUMMARY_FIELDS, PointSummaryStore
 from backend.core.identity import collection_fingerprint
 from backend.core.ports import (
     DocumentStore,
@@ -25,6 +27,7 @@ from backend.core.ports import (
     OriginalStore,
     Parser,
     SparseEncoder,
+    SummaryStore,
     VectorStore,
 )
 from backend.services.health import Check
@@ -39,6 +42,7 @@ log = logging.getLogger(__name__)
 class Stores:
     vectors: VectorStore
     documents: DocumentStore
+    summaries: SummaryStore
     check: Check
 
 
@@ -102,7 +106,12 @@ async def _open_server(
         await documents.space_version("health")
         return f"Qdrant server at {url}"
 
-    return Stores(vectors, documents, check)
+    points = ServerPoints(
+        client,
+        f"{settings.qdrant_collection_prefix}_summaries",
+        keyword_fields=SUMMARY_FIELDS,
+    )
+    return Stores(vectors, documents, await _open_summaries(points, stack), check)
 
 
 async def _open_edge(
@@ -133,7 +142,15 @@ async def _open_edge(
         await documents.get("health")
         return f"Qdrant Edge, embedded, in {folder}"
 
-    return Stores(vectors, documents, check)
+    points = EdgePoints(settings.data_dir / "summaries", keyword_fields=SUMMARY_FIELDS)
+    return Stores(vectors, documents, await _open_summaries(points, stack), check)
+
+
+async def _open_summaries(points: PayloadPoints, stack: AsyncExitStack) -> SummaryStore:
+    store = PointSummaryStore(points)
+    stack.push_async_callback(store.close)
+    await store.open()
+    return store
 
 
 async def _reindex(

@@ -13,13 +13,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from backend.core.errors import NotFound
+from backend.core.gpus import Gpu, find_gpu
 from cli.doctor.checks import check, in_order
 from cli.doctor.configuration import Configuration
 from cli.doctor.findings import Finding
+from cli.doctor.host_cards import cards_of, named_cards
 from cli.doctor.load import Loaded, Source, load
-from cli.doctor.preflight import env_file_in_use
+from cli.doctor.preflight import env_file_in_use, needs_own_preflight
 from cli.doctor.report import Report, as_json, checked, show
-from cli.doctor.rules import providers
+from cli.doctor.rules import memory, providers
 from cli.terminal import never_fail_on_encoding
 
 _PROJECT = Path("/project")
@@ -59,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
         help="the compose file it is for, as with docker compose -f; by default the one that "
         "COMPOSE_FILE names or the variables belong to",
     )
+    parser.add_argument(
+        "--gpu",
+        type=_gpu,
+        metavar="NAME",
+        help='plan the memory for this card or slice ("H100 80GB", "H100 3g.40gb"), not for those '
+        "of this machine",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--no-host", action="store_true", help="look at nothing but the files")
     parser.add_argument(
@@ -73,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
         "stop nothing",
     )
     return parser
+
+
+def _gpu(name: str) -> Gpu:
+    try:
+        return find_gpu(name).gpu
+    except NotFound as error:
+        raise argparse.ArgumentTypeError(str(error).partition(" Give its")[0]) from error
 
 
 def _on_the_host(options: argparse.Namespace) -> Report:
@@ -92,13 +109,18 @@ def _on_the_host(options: argparse.Namespace) -> Report:
     )
     found = check(loaded)
     notes: tuple[str, ...] = ()
+    if options.gpu is not None:
+        cards = named_cards(loaded.configuration, options.gpu)
+        found = in_order([*found, *memory.check_cards(loaded.configuration, cards)])
     if not options.no_host:
-        host_findings, notes = _of_this_machine(loaded.configuration)
+        host_findings, notes = _of_this_machine(loaded.configuration, options.gpu is None)
         found = in_order([*found, *host_findings])
     return Report(found, checked(loaded.configuration), notes)
 
 
-def _of_this_machine(configuration: Configuration) -> tuple[list[Finding], tuple[str, ...]]:
+def _of_this_machine(
+    configuration: Configuration, its_cards: bool
+) -> tuple[list[Finding], tuple[str, ...]]:
     from cli.doctor.host import check_host, inspect_host, unchecked
     from cli.doctor.store import check_store
 
@@ -108,6 +130,8 @@ def _of_this_machine(configuration: Configuration) -> tuple[list[Finding], tuple
         *check_host(host, configuration),
         *check_store(configuration),
     ]
+    if its_cards:
+        found += memory.check_cards(configuration, cards_of(host, configuration))
     return found, tuple(unchecked(host, configuration))
 
 
@@ -132,8 +156,12 @@ def _preflight(options: argparse.Namespace) -> Report:
             environment=_given(os.environ),
             with_environment=True,
             in_compose=True,
+            preflight_for=os.environ.get("PREFLIGHT_FOR", ""),
         )
     )
+    configuration = loaded.configuration
+    if configuration.preflight_for and not needs_own_preflight(configuration):
+        return Report([], f"{configuration.preflight_for}: see the service preflight")
     return Report(check(loaded, read_file=bool(text)), checked(loaded.configuration))
 
 

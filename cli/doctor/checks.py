@@ -8,12 +8,17 @@ from cli.doctor.findings import Finding
 from cli.doctor.load import Loaded
 from cli.doctor.rules import (
     backend_settings,
+    containers,
     context,
     gpus,
+    llamacpp,
+    memory,
     model_names,
+    pooling,
     ports,
     providers,
     quantization,
+    roles,
     secrets,
     services,
     syntax,
@@ -47,10 +52,15 @@ def check(loaded: Loaded, read_file: bool = True) -> list[Finding]:
 def _meaning(loaded: Loaded) -> Iterator[Finding]:
     for rules in (
         services,
+        pooling,
         model_names,
         quantization,
+        roles,
         context,
         gpus,
+        memory,
+        llamacpp,
+        containers,
         ports,
         urls,
         secrets,

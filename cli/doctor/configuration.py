@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.core.deployment import Service, started
+from backend.core.errors import NotFound
+from backend.core.memory_catalogue import PlanningCatalogue
+from backend.core.memory_model import Architecture
 from backend.core.models import ModelCatalogue
 from backend.settings import LlmMode, Settings
 from cli.doctor.findings import Action, Finding, Severity
@@ -33,7 +36,9 @@ class Configuration:
     server the backend will ask. ``settings`` is None where they cannot be loaded. ``defaults`` are
     what the compose files write for variables that are unset; ``known`` the names anything reads.
     ``shell`` names what the process environment sets beside the file; ``in_compose``: we run in
-    the preflight.
+    the preflight, which is started for the server of the profile ``preflight_for``;
+    ``typed_profile``: that profile is none of COMPOSE_PROFILES. ``given_files``: the compose files
+    of the command line.
     """
 
     entries: Mapping[str, Entry]
@@ -48,6 +53,18 @@ class Configuration:
     known: frozenset[str] = frozenset()
     shell: frozenset[str] = frozenset()
     in_compose: bool = False
+    given_files: tuple[str, ...] = ()
+    preflight_for: str = ""
+    typed_profile: bool = False
+    planning: PlanningCatalogue = field(default_factory=lambda: PlanningCatalogue(()))
+
+    def architecture(self, model: str) -> Architecture | None:
+        """Of a model in the catalogue; names that only resemble one count as unknown."""
+        try:
+            found = self.planning.find(model) if model else None
+        except NotFound:
+            return None
+        return found.model if found is not None and found.note is None else None
 
     @property
     def started(self) -> tuple[Service, ...]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_settings import PydanticBaseSettingsSource
 
 from backend.core.deployment import BASE_FILE, MIG_FILE, SLICE_VARIABLES, VLLM_FILE
 from backend.core.errors import ConfigurationError
+from backend.core.memory_catalogue import PlanningCatalogue, load_planning_catalogue
 from backend.core.models import ModelCatalogue, load_model_catalogue
 from backend.settings import LlmMode, Settings, known_variables
 from cli.doctor.configuration import Configuration, Entry
 from cli.doctor.env_file import Assignment, EnvFile, read_env_file
 from cli.doctor.names import guess
+
+Kind = TypeVar("Kind")
 
 _FILES = (BASE_FILE, VLLM_FILE, MIG_FILE)
 _MODES: tuple[str, ...] = get_args(LlmMode)
@@ -51,7 +54,8 @@ class Loaded:
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where to read. ``environment`` is that of the process; it counts for values only where
-    ``with_environment``, and then it wins over the file, as it does in Compose."""
+    ``with_environment``, and then it wins over the file, as it does in Compose. ``preflight_for``
+    is the profile whose model server waits for the answer."""
 
     env_file: str
     text: str
@@ -60,6 +64,7 @@ class Source:
     environment: Mapping[str, str]
     with_environment: bool = False
     in_compose: bool = False
+    preflight_for: str = ""
 
 
 def load(source: Source) -> Loaded:
@@ -71,19 +76,28 @@ def load(source: Source) -> Loaded:
     chosen = _compose_file(source.compose_files, entries)
     mode = _mode(chosen, entries)
     settings, problem = load_settings_of(entries, mode, chosen)
+    profiles = _profiles(entries)
+    # Compose drops COMPOSE_PROFILES where a profile is typed.
+    typed = bool(source.preflight_for) and not (
+        source.preflight_for in profiles or (source.preflight_for == "ollama" and not profiles)
+    )
     configuration = Configuration(
         entries=entries,
         env_file=source.env_file,
         root=source.root,
         compose_file=chosen,
-        profiles=_profiles(entries),
+        profiles=frozenset({source.preflight_for}) if typed else profiles,
         mode=mode,
         settings=settings,
-        catalogue=_catalogue(source.root),
+        catalogue=_catalogue(source.root, load_model_catalogue, ModelCatalogue(())),
         defaults=_defaults(compose, chosen),
         known=known,
         shell=frozenset(name for name, value in source.environment.items() if value),
         in_compose=source.in_compose,
+        given_files=tuple(source.compose_files),
+        preflight_for=source.preflight_for,
+        typed_profile=typed,
+        planning=_catalogue(source.root, load_planning_catalogue, PlanningCatalogue(())),
     )
     return Loaded(file, configuration, problem)
 
@@ -212,11 +226,11 @@ def _first(
             values.setdefault(field, set_ones[name])
 
 
-def _catalogue(root: Path) -> ModelCatalogue:
+def _catalogue(root: Path, read: Callable[[Path], Kind], nothing: Kind) -> Kind:
     for folder in (root, Path(__file__).parents[2]):
         if (folder / "config" / "llm_models.json").is_file():
             try:
-                return load_model_catalogue(folder / "config" / "llm_models.json")
+                return read(folder / "config" / "llm_models.json")
             except ConfigurationError:
                 continue
-    return ModelCatalogue(())
+    return nothing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from cli.doctor.configuration import Configuration
 from cli.doctor.env_file import EnvFile, read_env_file
 
 
@@ -35,3 +36,12 @@ def _agreement(file: EnvFile, environment: Mapping[str, str]) -> float:
     compared = [name for name in values if environment.get(name)]
     same = sum(values[name] == environment[name] for name in compared)
     return same / len(compared) if compared else 0.0
+
+
+def needs_own_preflight(configuration: Configuration) -> bool:
+    """Whether the model server of ``preflight_for`` is started by what the service preflight, which
+    is always started, cannot see: a typed profile, or none at all."""
+    return configuration.typed_profile or (
+        not configuration.value("COMPOSE_PROFILES")
+        and configuration.preflight_for != configuration.mode
+    )

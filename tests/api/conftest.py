@@ -34,6 +34,7 @@ from backend.wiring.stores import Stores
 from tests.fakes.embedder import HashingEmbedder
 from tests.fakes.generator import ScriptedGenerator, WordCounter
 from tests.fakes.parser import PlainParser
+from tests.fakes.summary_store import MemorySummaryStore
 
 PROMPT = "Say {no_answer} if you must.\n---\n{sources}\n{question}"
 NO_GATEWAY = GatewayParts()
@@ -96,7 +97,7 @@ async def edge_stores(folder: Path, embedder: Embedder) -> AsyncIterator[Stores]
     async def check() -> str:
         return "edge"
 
-    yield Stores(vectors, documents, check)
+    yield Stores(vectors, documents, MemorySummaryStore(), check)
     await vectors.close()
     await documents.close()
 

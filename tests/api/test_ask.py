@@ -165,13 +165,16 @@ async def test_the_second_answer_is_cached_and_the_mode_is_part_of_the_key(
     assert len(model.calls) == 2
 
 
-@pytest.mark.parametrize("mode", ["auto", "summarize", "detailed"])
-async def test_a_mode_that_is_not_there_yet_is_refused(open_client: OpenClient, mode: str) -> None:
-    async with open_client(generator=ScriptedGenerator()) as client:
-        response = await ask(client, mode=mode)
+async def test_the_route_says_how_the_answer_was_come_by(open_client: OpenClient) -> None:
+    model = ScriptedGenerator("Проект сдаётся 15 января 2027 года [1].")
+    async with open_client(generator=model) as client:
+        await put(client, MINUTES)
+        body = (await ask(client)).json()
 
-    assert response.status_code == 400
-    assert mode in response.json()["error"]["message"]
+    assert (body["mode"], body["route"]["mode"], body["summarized"]) == ("normal", "normal", False)
+    assert "asked for" in body["route"]["reason"]
+    assert 0 < body["context_tokens"] < body["context"]["prompt_tokens"]
+    assert body["context_tokens"] == body["route"]["context_tokens"]
 
 
 @pytest.mark.parametrize(
@@ -292,3 +295,32 @@ async def test_an_answer_of_markers_alone_is_no_answer(open_client: OpenClient) 
 
     assert body["answered"] is False
     assert body["answer"] == "В документах нет ответа на этот вопрос."
+
+
+async def test_a_body_that_curl_calls_a_form_is_read_as_json(open_client: OpenClient) -> None:
+    generator = ScriptedGenerator("Срок сдачи 15 января [1].")
+    async with open_client(generator=generator) as client:
+        answer = await client.post(
+            "/ask",
+            content='{"q": "Какие сроки?"}'.encode(),
+            headers={"content-type": "application/x-www-form-urlencoded"},
+        )
+
+    assert answer.status_code == 200
+    assert "'default'" in answer.json()["warnings"][0]
+
+
+async def test_a_form_of_a_foreign_web_page_puts_no_model_to_work(open_client: OpenClient) -> None:
+    generator = ScriptedGenerator("An answer [1].")
+    async with open_client(generator=generator) as client:
+        answer = await client.post(
+            "/ask",
+            content=b'{"q": "What?"}',
+            headers={
+                "content-type": "application/x-www-form-urlencoded",
+                "origin": "https://elsewhere.example",
+            },
+        )
+
+    assert answer.status_code == 422
+    assert generator.calls == []

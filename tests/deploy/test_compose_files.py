@@ -31,7 +31,8 @@ COMPOSE_FILES = (
     MIG_FILE,
     *(f"deploy/compose/{path.name}" for path in sorted((ROOT / "deploy/compose").glob("*.yml"))),
 )
-BASE_ONLY = {"qdrant", "backend", "preflight", "api", "prometheus", "grafana"}
+PREFLIGHTS = {"preflight", "preflight-ollama", "preflight-vllm", "preflight-llamacpp"}
+BASE_ONLY = {"qdrant", "backend", *PREFLIGHTS, "api", "prometheus", "grafana"}
 INNER_VARIABLES = {"COMPOSE_FILE"}  # compose's own, set for the preflight
 
 
@@ -129,6 +130,17 @@ def test_the_preflight_sees_every_variable() -> None:
     assert set(environment) <= known_variables() | INNER_VARIABLES
 
 
+def test_the_shared_image_is_built_by_what_everything_waits_for() -> None:
+    services = compose(BASE_FILE)["services"]
+    image = services["backend"]["image"]
+
+    built = [name for name, definition in services.items() if "build" in definition]
+    assert built == ["preflight"]  # two builds of one tag at once fail
+    for name, definition in services.items():
+        if definition.get("image") == image and name != "preflight":
+            assert "preflight" in definition["depends_on"]
+
+
 @pytest.mark.parametrize("service", ["backend", "api", "preflight"])
 def test_the_backend_s_containers_can_write_nothing_but_their_volumes(service: str) -> None:
     definition = compose(BASE_FILE)["services"][service]
@@ -150,7 +162,7 @@ def test_every_variable_of_the_table_is_read_somewhere() -> None:
     read = set.union(*(variables_of(name) for name in COMPOSE_FILES))
     for name in COMPOSE_FILES:
         for service, definition in compose(name)["services"].items():
-            if service != "preflight" and definition:
+            if service not in PREFLIGHTS and definition:
                 read |= set(definition.get("environment") or {})
     composes_own = {"COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "COMPOSE_FILE"}
 

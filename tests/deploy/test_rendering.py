@@ -88,13 +88,20 @@ def published(service: dict[str, Any]) -> list[tuple[str, int, int]]:
     ]
 
 
+def with_preflights(file: str, profiles: tuple[str, ...]) -> set[str]:
+    """What starts; the base's model servers have a preflight each, of the same profile."""
+    services = started(file, profiles)
+    names = {service.name for service in services} | {"preflight"}
+    own = {service.provider for service in services if service.provider and file == BASE_FILE}
+    return names | {f"preflight-{provider}" for provider in own}
+
+
 @pytest.mark.parametrize("env_file", ENV_FILES)
 @pytest.mark.parametrize("file", FILES)
 def test_what_starts_is_what_the_table_says(binary: str, file: str, env_file: str) -> None:
     services = rendered(binary, env_file, (), file)
 
-    expected = {service.name for service in started(file, chosen_profiles(env_file))}
-    assert set(services) == expected | {"preflight"}
+    assert set(services) == with_preflights(file, chosen_profiles(env_file))
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -102,7 +109,7 @@ def test_what_starts_is_what_the_table_says(binary: str, file: str, env_file: st
 def test_a_profile_starts_what_the_table_says(binary: str, file: str, profile: str) -> None:
     services = rendered(binary, NO_ENV_FILE, (profile,), file)
 
-    assert set(services) == {item.name for item in started(file, [profile])} | {"preflight"}
+    assert set(services) == with_preflights(file, (profile,))
 
 
 @pytest.mark.parametrize("env_file", ENV_FILES)
@@ -159,6 +166,11 @@ def test_everything_waits_for_the_preflight_and_the_model_servers(
     for name in servers | {"embedding", "reranker", "backend", "api"}:
         waited = services[name]["depends_on"]["preflight"]
         assert waited["condition"] == "service_completed_successfully"
+    if file == BASE_FILE:
+        for item in SERVICES:
+            if item.name in servers:
+                own = services[item.name]["depends_on"][f"preflight-{item.provider}"]
+                assert own["condition"] == "service_completed_successfully"
     for name in servers | {"embedding", "reranker"}:
         waited = services["backend"]["depends_on"][name]
         assert (waited["condition"], waited["required"]) == ("service_healthy", False)
@@ -169,8 +181,8 @@ def test_everything_waits_for_the_preflight_and_the_model_servers(
 def test_every_lasting_service_restarts_and_has_bounded_logs(binary: str, file: str) -> None:
     for name, service in rendered(binary, NO_ENV_FILE, PROFILES, file).items():
         assert service["logging"]["options"]["max-size"]
-        assert service["restart"] == ("no" if name == "preflight" else "unless-stopped")
-        if name != "preflight":
+        assert service["restart"] == ("no" if name.startswith("preflight") else "unless-stopped")
+        if not name.startswith("preflight"):
             assert service["healthcheck"]["test"]
 
 

@@ -150,18 +150,17 @@ class EdgeVectorStore:
         return sorted(map(stored_chunk, found), key=lambda stored: stored.chunk.index)
 
     async def _scroll(self, wanted: edge.Filter, fields: list[str] | bool) -> list[dict[str, Any]]:
-        return await self._shard.read(lambda shard: _all(shard, wanted, fields))
+        return await self._shard.read(lambda shard: all_payloads(shard, wanted, fields))
 
 
 class EdgeDocumentStore:
-    """Records as points without vectors; a shard must declare one, so it declares an unused one."""
+    """Records as points without vectors."""
 
     def __init__(self, folder: Path, *, fingerprint: str | None) -> None:
         """``fingerprint`` None opens a store whoever filled it, to read from."""
-        config = edge.EdgeConfig(sparse_vectors={"unused": edge.EdgeSparseVectorParams()})
         self._folder = folder
         self._fingerprint = fingerprint
-        self._shard = EdgeShard(folder / "documents", config, RECORD_FIELDS)
+        self._shard = EdgeShard(folder / "documents", without_vectors(), RECORD_FIELDS)
         # One process owns the folder, so the space versions need not outlive it.
         self._space_versions: dict[str, str] = {}
 
@@ -224,13 +223,18 @@ class EdgeDocumentStore:
         )
 
     async def _records(self, wanted: edge.Filter) -> list[DocumentRecord]:
-        found = await self._shard.read(lambda shard: _all(shard, wanted, True))
+        found = await self._shard.read(lambda shard: all_payloads(shard, wanted, True))
         return sorted(map(stored_record, found), key=lambda record: record.source)
 
     async def _upsert(self, identity: str, payload: dict[str, Any]) -> None:
         point = edge.Point(identity, {}, payload)
         await self._shard.update(edge.UpdateOperation.upsert_points([point]))
         await self._shard.flush()
+
+
+def without_vectors() -> edge.EdgeConfig:
+    """A shard must declare a vector, so this declares one that no point has."""
+    return edge.EdgeConfig(sparse_vectors={"unused": edge.EdgeSparseVectorParams()})
 
 
 def _chunks_config(dimensions: int, hnsw: HnswSettings) -> edge.EdgeConfig:
@@ -259,7 +263,7 @@ def _sparse(vector: SparseVector) -> edge.SparseVector:
     return edge.SparseVector(list(vector.indices), list(vector.values))
 
 
-def _all(
+def all_payloads(
     shard: edge.EdgeShard, wanted: edge.Filter, fields: list[str] | bool
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []

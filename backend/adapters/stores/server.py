@@ -86,7 +86,7 @@ class ServerVectorStore:
                 ),
             )
         )
-        await _index_keywords(self._client, self._name, KEYWORD_FIELDS)
+        await index_keywords(self._client, self._name, KEYWORD_FIELDS)
 
     async def close(self) -> None:
         """The client belongs to the wiring."""
@@ -110,14 +110,14 @@ class ServerVectorStore:
         await asked(self._client.upsert(self._name, points, wait=True))
 
     async def staged(self, doc_id: str, version: str) -> set[int]:
-        wanted = models.Filter(must=[_match("doc_id", doc_id), _match("version", version)])
+        wanted = models.Filter(must=[matches("doc_id", doc_id), matches("version", version)])
         return {
             payload["index"]
-            for payload in await _all(self._client, self._name, wanted, fields=["index"])
+            for payload in await all_points(self._client, self._name, wanted, fields=["index"])
         }
 
     async def commit(self, record: DocumentRecord, version: str) -> None:
-        this = models.Filter(must=[_match("doc_id", record.doc_id), _match("version", version)])
+        this = models.Filter(must=[matches("doc_id", record.doc_id), matches("version", version)])
         visible = models.SetPayload(payload={"space_id": record.space_id}, filter=this)
         await asked(
             self._client.batch_update_points(
@@ -134,7 +134,7 @@ class ServerVectorStore:
         await asked(self._client.delete(self._name, _others(doc_id, keep_version), wait=True))
 
     async def search(self, request: SearchRequest) -> SearchHits:
-        conditions: list[models.Condition] = [_match("space_id", request.space_id)]
+        conditions: list[models.Condition] = [matches("space_id", request.space_id)]
         if request.doc_types:
             kinds = models.MatchAny(any=[kind.value for kind in request.doc_types])
             conditions.append(models.FieldCondition(key="doc_type", match=kinds))
@@ -161,10 +161,10 @@ class ServerVectorStore:
 
     async def chunks(self, doc_id: str) -> list[StoredChunk]:
         visible = models.Filter(
-            must=[_match("doc_id", doc_id)],
+            must=[matches("doc_id", doc_id)],
             must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key="space_id"))],
         )
-        payloads = await _all(self._client, self._name, visible)
+        payloads = await all_points(self._client, self._name, visible)
         return sorted(map(stored_chunk, payloads), key=lambda stored: stored.chunk.index)
 
 
@@ -185,7 +185,7 @@ class ServerDocumentStore:
         """
         if not await asked(self._client.collection_exists(self._name)):
             await asked(self._client.create_collection(self._name, vectors_config={}))
-            await _index_keywords(self._client, self._name, RECORD_FIELDS)
+            await index_keywords(self._client, self._name, RECORD_FIELDS)
         stored = await self._payload(META_ID)
         if check_fingerprint(stored, self._fingerprint, self._name):
             await self._upsert(META_ID, meta_payload(str(self._fingerprint)))
@@ -212,17 +212,17 @@ class ServerDocumentStore:
         )
 
     async def records(self, space_id: str | None = None) -> list[DocumentRecord]:
-        conditions: list[models.Condition] = [_match("kind", "document")]
+        conditions: list[models.Condition] = [matches("kind", "document")]
         if space_id is not None:
-            conditions.append(_match("space_id", space_id))
+            conditions.append(matches("space_id", space_id))
         return await self._records(models.Filter(must=conditions))
 
     async def unfinished(self) -> list[DocumentRecord]:
-        wanted = models.Filter(must=[_match("kind", "document"), _match("state", "unfinished")])
+        wanted = models.Filter(must=[matches("kind", "document"), matches("state", "unfinished")])
         return await self._records(wanted)
 
     async def uses_content(self, content_sha256: str) -> bool:
-        wanted = models.Filter(must=[_match("contents", content_sha256)])
+        wanted = models.Filter(must=[matches("contents", content_sha256)])
         return (await asked(self._client.count(self._name, wanted, exact=True))).count > 0
 
     async def space_version(self, space_id: str) -> str:
@@ -234,7 +234,7 @@ class ServerDocumentStore:
         await self._upsert(point_id("space", space_id), payload)
 
     async def _records(self, wanted: models.Filter) -> list[DocumentRecord]:
-        payloads = await _all(self._client, self._name, wanted)
+        payloads = await all_points(self._client, self._name, wanted)
         return sorted(map(stored_record, payloads), key=lambda record: record.source)
 
     async def _payload(self, identity: str) -> dict[str, Any] | None:
@@ -246,19 +246,19 @@ class ServerDocumentStore:
         await asked(self._client.upsert(self._name, [point], wait=True))
 
 
-def _match(field: str, value: str) -> models.FieldCondition:
+def matches(field: str, value: str) -> models.FieldCondition:
     return models.FieldCondition(key=field, match=models.MatchValue(value=value))
 
 
 def _others(doc_id: str, keep_version: str | None) -> models.FilterSelector:
     kept: list[models.Condition] | None = (
-        None if keep_version is None else [_match("version", keep_version)]
+        None if keep_version is None else [matches("version", keep_version)]
     )
-    wanted = models.Filter(must=[_match("doc_id", doc_id)], must_not=kept)
+    wanted = models.Filter(must=[matches("doc_id", doc_id)], must_not=kept)
     return models.FilterSelector(filter=wanted)
 
 
-async def _index_keywords(client: AsyncQdrantClient, name: str, fields: Sequence[str]) -> None:
+async def index_keywords(client: AsyncQdrantClient, name: str, fields: Sequence[str]) -> None:
     for field in fields:
         await asked(
             client.create_payload_index(
@@ -267,7 +267,7 @@ async def _index_keywords(client: AsyncQdrantClient, name: str, fields: Sequence
         )
 
 
-async def _all(
+async def all_points(
     client: AsyncQdrantClient,
     name: str,
     wanted: models.Filter,

@@ -62,6 +62,8 @@ def _mended_setting(name: str, value: str, error: dict[str, object], mode: str) 
     bounds = [str(context[bound]) for bound in ("le", "ge", "lt") if bound in context]
     if bounds:
         return bounds[0]
+    if seconds := _seconds(name, value):
+        return seconds
     number = _number(value, str(error.get("type")))
     if number and name != "CHUNK_OVERLAP_TOKENS":
         return number
@@ -71,7 +73,18 @@ def _mended_setting(name: str, value: str, error: dict[str, object], mode: str) 
     return shown.lower() if isinstance(default, bool) else shown
 
 
+def _seconds(name: str, value: str) -> str:
+    """2m as 120: times are written in seconds."""
+    found = re.fullmatch(r"(\d+)\s*(s|m|h)[a-z]*\.?", value.strip(), re.IGNORECASE)
+    if found is None or not name.endswith(("_TIMEOUT", "_TTL")):
+        return ""
+    return str(int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2].lower()])
+
+
 def _nearest_of(value: str, allowed: list[str], default: str) -> str:
+    switch = {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}
+    if switch.get(value.lower()) in allowed:
+        return switch[value.lower()]
     plain = re.sub(r"[^a-z]", "", value.lower())
     for one in allowed:
         if one.lower() in {value.lower(), plain}:

@@ -103,6 +103,13 @@ def _is_object(value: str) -> bool:
         return False
 
 
+def _mended_json(value: str) -> str:
+    plain = value.replace("'", '"').replace("True", "true").replace("False", "false")
+    if _is_object(plain):
+        return f"'{plain}'"
+    return '\'{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4}\''
+
+
 def _is_lora(value: str) -> bool:
     return all(re.fullmatch(r"[^=\s]+=\S+", part) for part in re.split(r"[\s,]+", value.strip()))
 
@@ -120,7 +127,8 @@ _TOKENS = Kind("a number of tokens", lambda value: (human_int(value) or 0) > 0, 
 _GPUS = Kind(
     "a number of GPUs, or all",
     lambda value: value == "all" or (whole(value) or 0) >= 1,
-    lambda value: _digits(value) or "1",
+    # A list of them was meant: 0,1 are two.
+    lambda value: str(len(value.split(",")) if "," in value else max(1, int(_digits(value) or 1))),
 )
 _LAYERS = Kind(
     "a number of layers (99 for all, 0 for none)",
@@ -128,7 +136,14 @@ _LAYERS = Kind(
     lambda value: _digits(value) or "99",
 )
 _BOOLEAN = Kind(
-    "true or false", _is_boolean, lambda value: "true" if value[:1] in "yYдД+tT" else "false"
+    "true or false", _is_boolean, lambda value: "true" if value[:1] in "yYjJдД+tTeE" else "false"
+)
+_DEVICE = Kind(
+    "the index of a GPU, or the UUID of a GPU or a slice",
+    lambda value: (
+        re.fullmatch(r"\d+|(GPU|MIG)-[0-9A-Fa-f-]{36}(/\d+/\d+)?|MIG-GPU-\S+", value) is not None
+    ),
+    lambda value: _digits(value) if value.isdigit() else "0",
 )
 _PORT = Kind(
     "a port from 1 to 65535",
@@ -138,7 +153,7 @@ _PORT = Kind(
 _JSON = Kind(
     "a JSON object",
     _is_object,
-    lambda value: '\'{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4}\'',
+    _mended_json,
 )
 _LORA = Kind("name=path, several with a comma between", _is_lora, lambda value: "name=/models/lora")
 _ADDRESS = Kind("an IP address (127.0.0.1, or 0.0.0.0 for all)", _is_ip, lambda value: "127.0.0.1")
@@ -165,6 +180,8 @@ _BY_NAME = {
     ),
     "OLLAMA_CONTEXT_LENGTH": _COUNT,
     "OLLAMA_MAX_QUEUE": _COUNT,
+    "EMBEDDING_GPU": _DEVICE,
+    "RERANKER_GPU": _DEVICE,
     "OLLAMA_KV_CACHE_TYPE": _one_of(frozenset({"f16", "q8_0", "q4_0"}), "f16"),
     "LLAMACPP_GPU_LAYERS": _LAYERS,
     "LLAMACPP_PARALLEL": _COUNT,

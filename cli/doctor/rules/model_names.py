@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from backend.core.models import KnownModel
 from cli.doctor.configuration import Configuration
 from cli.doctor.findings import Finding
 from cli.doctor.rules.services import mode_is_the_odd_one
@@ -16,13 +17,14 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+", re.ASCII)
 _OLLAMA_NAME = re.compile(r"[\w.\-/]+(:[\w.\-]+)?", re.ASCII)
 _HUB_PAGE = re.compile(r"^(https?://)?(www\.)?(huggingface\.co|hf\.co)/", re.IGNORECASE)
 _PATH = re.compile(r"^(/|\./|\.\./|~)")
+# What every vLLM container sees; the second is the cache of the hub.
+MOUNTED = ("/models/", "/root/.cache/")
 _HUB_OWNERS = frozenset(
     """
     qwen meta-llama mistralai google openai deepseek-ai microsoft nvidia thebloke neuralmagic
     redhatai hugging-quants unsloth bartowski ibm-granite tiiuae cohereforai moonshotai zai-org
     """.split()
 )
-_EXAMPLE_FILE = "Qwen3-8B-Q4_K_M.gguf"
 _WHY = {
     "vllm": "vLLM loads models by their id on the hub (org/name) or by a path, and finds nothing "
     "under this name.",
@@ -39,8 +41,6 @@ def check(configuration: Configuration) -> Iterator[Finding]:
         yield from _asked_of_vllm(configuration)
     elif configuration.mode == "ollama":
         yield from _ollama(configuration)
-    elif configuration.mode == "llamacpp":
-        yield from _llamacpp(configuration)
     yield from _asked_of_small(configuration)
 
 
@@ -60,7 +60,7 @@ def _loaded_by_vllm(configuration: Configuration, server: VllmServer) -> Iterato
     if problem is None:
         return
     what, mended = problem
-    known = configuration.catalogue.find(value)
+    known = configuration.catalogue.find(value) or _by_last_part(configuration, value)
     yield configuration.finding(
         "error",
         "model_name_style",
@@ -71,18 +71,27 @@ def _loaded_by_vllm(configuration: Configuration, server: VllmServer) -> Iterato
     )
 
 
+def _by_last_part(configuration: Configuration, value: str) -> KnownModel | None:
+    for model in configuration.catalogue.models:
+        if model.name.rsplit("/", maxsplit=1)[-1].lower() == value.lower():
+            return model
+    return None
+
+
 def _not_for_vllm(value: str) -> tuple[str, str] | None:
     """What is wrong with the name, and the right one where it can be told."""
     first_two = "/".join(_HUB_PAGE.sub("", value).strip("/").split("/")[:2])
     found: tuple[str, str] | None = None
     if re.search(r"\s", value):
-        found = "has a blank in it", re.sub(r"\s+", "", value)
+        found = "has a blank in it", _without_blanks(value)
     elif _HUB_PAGE.match(value):
         found = "is the address of a page, not an id", first_two
     elif re.search(r"[-_.]gguf$", value, re.IGNORECASE):
         plain = re.sub(r"[-_.]gguf$", "", value, flags=re.IGNORECASE)
         found = "is a GGUF file for llama.cpp", plain if _HUB_ID.fullmatch(plain) else ""
-    elif _PATH.match(value) or _HUB_ID.fullmatch(value):
+    elif _PATH.match(value):
+        found = _not_in_container(value)
+    elif _HUB_ID.fullmatch(value):
         found = None
     elif ":" in value:
         found = "is a name of Ollama", ""
@@ -93,15 +102,46 @@ def _not_for_vllm(value: str) -> tuple[str, str] | None:
     return found
 
 
+def _without_blanks(value: str) -> str:
+    first, *rest = value.split()
+    return first if _HUB_ID.fullmatch(first) and rest else "".join([first, *rest])
+
+
+def _not_in_container(value: str) -> tuple[str, str] | None:
+    if value.startswith(MOUNTED):
+        return None
+    return (
+        "is a folder of this machine; the container has VLLM_MODELS_DIR at /models",
+        f"/models/{value.rstrip('/').rsplit('/', maxsplit=1)[-1]}",
+    )
+
+
 def _misspelt_owner(configuration: Configuration, value: str) -> tuple[str, str] | None:
     """A known model under a name of its owner that is a letter off."""
+    if configuration.catalogue.find(value) is not None:
+        return None
     owner, _, name = value.partition("/")
     for model in configuration.catalogue.models:
         known_owner, _, known_name = model.name.partition("/")
         alike = difflib.SequenceMatcher(None, owner.lower(), known_owner.lower()).ratio()
         if name == known_name and 0.85 <= alike < 1:
             return f"has a misspelt owner (it is {known_owner})", model.name
+        if owner == known_owner and _a_word_off(name, known_name):
+            return f"is misspelt (there is {known_name})", model.name
     return None
+
+
+def _a_word_off(name: str, known: str) -> bool:
+    """One long word differs by a letter or so, and no number does: Instuct for Instruct."""
+    words, others = re.split("[-_.]", name), re.split("[-_.]", known)
+    if len(words) != len(others):
+        return False
+    odd = [(one, other) for one, other in zip(words, others, strict=True) if one != other]
+    if len(odd) != 1 or min(map(len, odd[0])) < 5:
+        return False
+    one, other = (word.lower() for word in odd[0])
+    same_numbers = re.sub(r"\D", "", one) == re.sub(r"\D", "", other)
+    return same_numbers and 0.8 <= difflib.SequenceMatcher(None, one, other).ratio() < 1
 
 
 def asked_server(configuration: Configuration) -> VllmServer | None:
@@ -140,7 +180,7 @@ def _asked_of_small(configuration: Configuration) -> Iterator[Finding]:
                 f"{name} is set without {other}.",
                 "The backend does not start: the two belong together.",
                 f"{configuration.written(name)}\n{other}="
-                + ("http://vllm-small:8002/v1" if other.endswith("URL") else ""),
+                + ("http://…/v1" if other.endswith("URL") else "…"),
             )
     host = urlsplit(url).hostname if "//" in url else "vllm-small"
     for server in chat_servers(configuration):
@@ -232,40 +272,3 @@ def _not_for_ollama(configuration: Configuration, value: str) -> str | None:
         if known is not None or owner in _HUB_OWNERS or value != value.lower():
             return "is an id of the model hub (org/name)"
     return None
-
-
-def _llamacpp(configuration: Configuration) -> Iterator[Finding]:
-    name, file = "LLAMACPP_MODEL_FILE", configuration.value("LLAMACPP_MODEL_FILE")
-    if not configuration.starts("llm-llamacpp"):
-        return
-    problem = _not_a_file(file)
-    if problem is None:
-        return
-    what, mended = problem
-    yield configuration.finding(
-        "error",
-        "model_file",
-        name,
-        f"{name}{f'={file}' if file else ''} {what}.",
-        "llama.cpp loads one GGUF file out of LLAMACPP_MODELS_DIR and stops where it finds none.",
-        f"{name}={mended}",
-    )
-
-
-def _not_a_file(file: str) -> tuple[str, str] | None:
-    base = re.split(r"[/\\]", file)[-1]
-    part = re.search(r"-(\d{5})-of-(\d{5})\.gguf$", file, re.IGNORECASE)
-    found: tuple[str, str] | None = None
-    if not file:
-        found = "is not set", _EXAMPLE_FILE
-    elif not file.lower().endswith(".gguf"):
-        complete = re.search(r"Q\d|F16", base, re.IGNORECASE) is not None
-        found = "is no GGUF file", f"{base}.gguf" if complete else _EXAMPLE_FILE
-    elif "*" in file or "?" in file:
-        found = "is a pattern", _EXAMPLE_FILE
-    elif base != file and (file.startswith(("/", "~", ".")) or "\\" in file or ":" in file):
-        found = "is a path, where the name of the file within LLAMACPP_MODELS_DIR belongs", base
-    elif part is not None and int(part[1]) != 1:
-        first = file.replace(f"-{part[1]}-of-", "-00001-of-")
-        found = "is not the first part of a split file", first
-    return found

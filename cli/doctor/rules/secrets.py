@@ -11,8 +11,8 @@ from cli.doctor.findings import Finding
 from cli.doctor.servers import chat_servers
 
 _EXAMPLE = re.compile(
-    r"(x{3,}|\*{3,}|\.{3}|…|<[^>]*>|change[-_ ]?me|your[-_ ]|[-_ ]here$|replace|example|"
-    r"placeholder|todo|dummy|^(sk|hf)[-_]?(test|key|token)?$|"
+    r"(^\$\(|^`|x{3,}|\*{3,}|\.{3}|…|<[^>]*>|change[-_ ]?me|your[-_ ]|[-_ ]here$|replace|example|"
+    r"placeholder|todo|dummy|^token-abc123$|^(sk|hf)[-_]?(test|key|token)?$|"
     r"^(secret|password|token|key|api[-_]?key|test|admin|"
     r"qwerty|12345\d*|none|null)$)",
     re.IGNORECASE,
@@ -28,7 +28,8 @@ _SECRETS = (
     "GRAFANA_PASSWORD",
 )
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_SHORT, _LONG_ENOUGH = 8, 16
+_SHORT, _LONG_ENOUGH = 8, 12
+_MAKE = "Make one with: openssl rand -hex 32"
 
 # Weights that the hub gives only to those who accepted their terms.
 _GATED = re.compile(
@@ -68,8 +69,8 @@ def _examples(configuration: Configuration) -> Iterator[Finding]:
                     "example_secret",
                     name,
                     f"{name} is still an example or a word that is guessed first.",
-                    "Whoever has read the example has the key.",
-                    f"{name}=$(openssl rand -hex 32)",
+                    f"Whoever has read the example has the key. {_MAKE}",
+                    f"{name}=…",
                 )
                 break
 
@@ -161,8 +162,8 @@ def _open_to_the_network(configuration: Configuration) -> Iterator[Finding]:
             "open_without_key",
             "BIND_ADDRESS",
             f"BIND_ADDRESS={address} opens the backend to the network, and API_KEY is not set.",
-            "Everybody who reaches this machine can read, add and delete all documents.",
-            f"BIND_ADDRESS={address}\nAPI_KEY=$(openssl rand -hex 32)",
+            f"Everybody who reaches this machine can read, add and delete all documents. {_MAKE}",
+            f"BIND_ADDRESS={address}\nAPI_KEY=…",
         )
     if (
         not local
@@ -174,8 +175,8 @@ def _open_to_the_network(configuration: Configuration) -> Iterator[Finding]:
             "open_without_key",
             "BIND_ADDRESS",
             f"BIND_ADDRESS={address} opens Grafana to the network without GRAFANA_PASSWORD.",
-            "Its administrator's first password is admin.",
-            f"BIND_ADDRESS={address}\nGRAFANA_PASSWORD=$(openssl rand -hex 16)",
+            f"Its administrator's first password is admin. {_MAKE}",
+            f"BIND_ADDRESS={address}\nGRAFANA_PASSWORD=…",
         )
     yield from _weak(configuration, keys, local=local)
 
@@ -190,8 +191,8 @@ def _weak(configuration: Configuration, keys: list[str], *, local: bool) -> Iter
             "API_KEY",
             f"API_KEY has {shortest} characters; {_LONG_ENOUGH} are the least that cannot be "
             "guessed.",
-            "Keys are not limited in how often they may be tried.",
-            "API_KEY=$(openssl rand -hex 32)",
+            f"Keys are not limited in how often they may be tried. {_MAKE}",
+            "API_KEY=…",
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether what the backend asks is what Compose starts."""
+"""Whether the chat model server that the backend asks is the one that Compose starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.doctor.findings import Finding
 from cli.doctor.rules.urls import ours
 
 PROFILES = {profile for service in SERVICES for profile in service.profiles if profile}
-_SERVERS = {"ollama": "llm-ollama", "vllm": "llm-vllm", "llamacpp": "llm-llamacpp"}
+SERVERS = {"ollama": "llm-ollama", "vllm": "llm-vllm", "llamacpp": "llm-llamacpp"}
 URL_OF = {"ollama": "LLM_OLLAMA_URL", "vllm": "LLM_VLLM_URL", "llamacpp": "LLM_LLAMACPP_URL"}
 
 
@@ -23,8 +23,6 @@ def check(configuration: Configuration) -> Iterator[Finding]:
         yield from _idle_servers(configuration)
     else:
         yield from _mode_and_file(configuration)
-    yield from _embedding(configuration)
-    yield from _reranking(configuration)
 
 
 def _unknown_profiles(configuration: Configuration) -> Iterator[Finding]:
@@ -84,7 +82,7 @@ def model_belongs_to(configuration: Configuration) -> str | None:
 
 def mode_is_the_odd_one(configuration: Configuration) -> bool:
     """The profile and the model agree with each other, and LLM_MODE with neither."""
-    chosen = sorted(configuration.profiles & set(_SERVERS))
+    chosen = sorted(configuration.profiles & set(SERVERS))
     return (
         configuration.compose_file == BASE_FILE
         and len(chosen) == 1
@@ -98,11 +96,20 @@ def mode_is_the_odd_one(configuration: Configuration) -> bool:
 
 def _mode_and_profiles(configuration: Configuration) -> Iterator[Finding]:
     mode = configuration.mode
-    if mode not in _SERVERS or _elsewhere(configuration, mode):
+    if mode not in SERVERS or _elsewhere(configuration, mode):
         return
-    if configuration.starts(_SERVERS[mode]) or (configuration.profiles - PROFILES):
+    if configuration.starts(SERVERS[mode]) or (configuration.profiles - PROFILES):
         return
     name = _mode_name(configuration)
+    if configuration.in_compose and not configuration.value("COMPOSE_PROFILES"):
+        if configuration.preflight_for not in {"", "ollama"}:
+            yield _typed_profile(configuration, name)
+            return
+        if not configuration.preflight_for:
+            return  # a profile may have been typed; the preflight of its server sees it
+    elif configuration.preflight_for and configuration.typed_profile:
+        yield _typed_profile(configuration, name)
+        return
     started = [service.name for service in configuration.started if service.provider]
     profiles = configuration.value("COMPOSE_PROFILES")
     lines = ", ".join(
@@ -116,10 +123,26 @@ def _mode_and_profiles(configuration: Configuration) -> Iterator[Finding]:
         "error",
         "mode_without_server",
         name if odd else "COMPOSE_PROFILES",
-        f"{name}={mode} asks {_SERVERS[mode]}, but COMPOSE_PROFILES={profiles or '(unset)'} starts "
-        f"{' and '.join(started) or 'no chat model server'} ({lines}).",
+        f"{name}={mode} asks {SERVERS[mode]}, but COMPOSE_PROFILES={profiles or '(unset)'} starts "
+        f"{' and '.join(started) or 'no chat model server'}{lines and f' ({lines})'}.",
         "The backend starts and answers every question with an error, because nothing is there.",
         _agreeing(configuration, name, profiles),
+    )
+
+
+def _typed_profile(configuration: Configuration, name: str) -> Finding:
+    """``docker compose --profile …``: only the preflight that is started with it can know."""
+    profile, mode = configuration.preflight_for, configuration.mode
+    said = f"{name}={mode}" if configuration.value(name) else f"{name} is not set, which means"
+    said = said if configuration.value(name) else f"{said} {mode}"
+    return configuration.finding(
+        "error",
+        "profile_against_mode",
+        name,
+        f"The profile {profile} is being started, but {said}: the backend asks {SERVERS[mode]}.",
+        "The backend starts and answers every question with an error, because nothing is there. "
+        "To start several servers at once, name them in COMPOSE_PROFILES.",
+        f"{name}={profile}",
     )
 
 
@@ -129,8 +152,8 @@ def _agreeing(configuration: Configuration, name: str, profiles: str) -> str:
         written = f"{configuration.written(name)}\n" if configuration.value(name) else ""
         return f"{written}COMPOSE_PROFILES={mode}"
     if mode_is_the_odd_one(configuration):
-        return f"{name}={min(configuration.profiles & set(_SERVERS))}"
-    others = [part.strip() for part in profiles.split(",") if part.strip() not in {"", *_SERVERS}]
+        return f"{name}={min(configuration.profiles & set(SERVERS))}"
+    others = [part.strip() for part in profiles.split(",") if part.strip() not in {"", *SERVERS}]
     return f"COMPOSE_PROFILES={','.join([mode, *others])}"
 
 
@@ -140,9 +163,11 @@ def _idle_servers(configuration: Configuration) -> Iterator[Finding]:
         for service in configuration.started
         if service.provider and service.provider != configuration.mode
     ]
-    wanted = _SERVERS.get(configuration.mode)
-    if not idle or wanted is None or not configuration.starts(wanted):
+    wanted = SERVERS.get(configuration.mode)
+    if not idle or (wanted is not None and not configuration.starts(wanted)):
         return
+    if wanted is None and not configuration.profiles & set(SERVERS):
+        return  # nothing was chosen, and Compose starts Ollama
     names = " and ".join(service.name for service in idle)
     keep = [
         profile.strip()
@@ -153,8 +178,11 @@ def _idle_servers(configuration: Configuration) -> Iterator[Finding]:
         "warning",
         "idle_server",
         "COMPOSE_PROFILES",
-        f"COMPOSE_PROFILES starts {names} too, which LLM_MODE={configuration.mode} never asks.",
-        "It takes memory, on the GPU too, that the other server then lacks.",
+        f"COMPOSE_PROFILES starts {names}{' too' if wanted else ''}, which "
+        f"LLM_MODE={configuration.mode} never asks.",
+        "It takes memory, on the GPU too, that the other server then lacks."
+        if wanted
+        else "It takes memory, on the GPU too, and nobody asks it anything.",
         f"COMPOSE_PROFILES={','.join(keep)}",
     )
 
@@ -162,9 +190,9 @@ def _idle_servers(configuration: Configuration) -> Iterator[Finding]:
 def _mode_and_file(configuration: Configuration) -> Iterator[Finding]:
     for name in ("LLM_MODE", "LLM_BACKEND"):
         value = configuration.value(name)
-        if value and value != "vllm" and value in {*_SERVERS, "none"}:
+        if value and value != "vllm":
             yield configuration.finding(
-                "error",
+                "error" if value in {*SERVERS, "none"} or name == "LLM_BACKEND" else "warning",
                 "mode_against_file",
                 name,
                 f"{name}={value}, but {configuration.compose_file} starts vLLM and nothing else.",
@@ -172,9 +200,9 @@ def _mode_and_file(configuration: Configuration) -> Iterator[Finding]:
                 "docker-compose.yml, without -f.",
                 f"{name}=vllm",
             )
-    if configuration.profiles & set(_SERVERS) - {"vllm"}:
-        wrong = sorted(configuration.profiles & set(_SERVERS) - {"vllm"})
-        keep = sorted(configuration.profiles - set(_SERVERS))
+    if configuration.profiles & set(SERVERS) - {"vllm"}:
+        wrong = sorted(configuration.profiles & set(SERVERS) - {"vllm"})
+        keep = sorted(configuration.profiles - set(SERVERS))
         yield configuration.finding(
             "warning",
             "profile_against_file",
@@ -183,102 +211,3 @@ def _mode_and_file(configuration: Configuration) -> Iterator[Finding]:
             "That file takes the chat model servers of docker-compose.yml out; only vLLM starts.",
             f"COMPOSE_PROFILES={','.join(keep)}",
         )
-
-
-def _embedding(configuration: Configuration) -> Iterator[Finding]:
-    provider = configuration.value("EMBED_PROVIDER", "bundled")
-    profile = configuration.starts("embedding")
-    if (
-        provider == "openai"
-        and not profile
-        and ours(_host(configuration, "EMBED_URL", "embedding"))
-    ):
-        yield _needs_profile(configuration, "EMBED_PROVIDER=openai", "embedding")
-    if provider not in {"bundled", "openai", "sentence-transformers"}:
-        return
-    if profile and provider != "openai":
-        yield configuration.beside(
-            "COMPOSE_PROFILES",
-            "warning",
-            "idle_server",
-            "EMBED_PROVIDER",
-            f"The profile embedding starts a server that EMBED_PROVIDER={provider} never asks.",
-            "It takes GPU memory for nothing.",
-            "EMBED_PROVIDER=openai",
-        )
-    if (provider == "openai" or profile) and not configuration.value("EMBED_MODEL"):
-        yield _needs_model(configuration, "EMBED", "embedding", "intfloat/multilingual-e5-large")
-    elif provider == "sentence-transformers" and not configuration.value("EMBED_MODEL"):
-        yield _needs_model(configuration, "EMBED", "embedder", "intfloat/multilingual-e5-large")
-    elif provider == "bundled" and configuration.value("EMBED_MODEL"):
-        yield configuration.finding(
-            "warning",
-            "model_without_provider",
-            "EMBED_MODEL",
-            "EMBED_MODEL is set, but EMBED_PROVIDER=bundled uses its own model.",
-            "The variable has no effect.",
-            f"{configuration.written('EMBED_MODEL')}\nEMBED_PROVIDER=openai",
-        )
-
-
-def _reranking(configuration: Configuration) -> Iterator[Finding]:
-    provider = configuration.value("RERANK_PROVIDER", "off")
-    profile = configuration.starts("reranker")
-    if (
-        provider == "server"
-        and not profile
-        and ours(_host(configuration, "RERANK_URL", "reranker"))
-    ):
-        yield _needs_profile(configuration, "RERANK_PROVIDER=server", "reranker")
-    if provider not in {"off", "server", "cross-encoder"}:
-        return
-    if profile and provider != "server":
-        yield configuration.beside(
-            "COMPOSE_PROFILES",
-            "warning",
-            "idle_server",
-            "RERANK_PROVIDER",
-            f"The profile reranker starts a server that RERANK_PROVIDER={provider} never asks.",
-            "It takes GPU memory for nothing.",
-            "RERANK_PROVIDER=server",
-        )
-    if (provider != "off" or profile) and not configuration.value("RERANK_MODEL"):
-        yield _needs_model(configuration, "RERANK", "reranker", "BAAI/bge-reranker-v2-m3")
-
-
-def _host(configuration: Configuration, name: str, default: str) -> str:
-    url = configuration.value(name, f"http://{default}")
-    return (urlsplit(url).hostname or "") if "//" in url else default
-
-
-def _needs_profile(configuration: Configuration, setting: str, profile: str) -> Finding:
-    name = setting.split("=", maxsplit=1)[0]
-    profiles = configuration.value("COMPOSE_PROFILES")
-    chosen = [profiles] if profiles else []
-    if not chosen and configuration.compose_file == BASE_FILE and configuration.mode in _SERVERS:
-        chosen = [configuration.mode]
-    place = f" (line {configuration.line(name)})" if configuration.line(name) else ""
-    return configuration.finding(
-        "error",
-        "service_not_started",
-        "COMPOSE_PROFILES" if profiles else name,
-        f"{setting}{place} asks the service {profile}, which COMPOSE_PROFILES="
-        f"{profiles or '(unset)'} does not start.",
-        "The backend finds nobody at that address: documents and questions fail.",
-        ("" if profiles else f"{configuration.written(name)}\n")
-        + f"COMPOSE_PROFILES={','.join([*chosen, profile])}",
-    )
-
-
-def _needs_model(configuration: Configuration, role: str, server: str, example: str) -> Finding:
-    provider = f"{role}_PROVIDER"
-    return configuration.beside(
-        provider if provider in configuration.entries else "COMPOSE_PROFILES",
-        "error",
-        "model_missing",
-        f"{role}_MODEL",
-        f"{role}_MODEL is not set, so the {server} has no model to load ({provider}="
-        f"{configuration.value(provider) or 'unset'}).",
-        "The backend and the server stop at the start.",
-        f"{role}_MODEL={example}",
-    )

@@ -160,15 +160,7 @@ def _dropped(found: Assignment, says: Says, _: Configuration) -> Iterator[Findin
 def _spelling(found: Assignment, says: Says, _: Configuration) -> Iterator[Finding]:
     body = re.sub(r"^\s*export\s+", "", found.written)
     right = f"{found.name}={found.raw.rstrip()}"
-    if body != found.written and found.written.lstrip().startswith("export"):
-        yield says(
-            "warning",
-            "export",
-            f"{found.name} is written with export.",
-            "Compose reads it, docker run --env-file and other readers do not.",
-            right,
-        )
-    elif re.match(rf"\s*{re.escape(found.name)}\s*:", body):
+    if re.match(rf"\s*{re.escape(found.name)}\s*:", body):
         yield says(
             "warning",
             "colon",

@@ -30,7 +30,7 @@ def _unknown(file: EnvFile, found: Assignment, configuration: Configuration) -> 
             f"{found.name} is set, but nothing reads it{_reason(found.name, meant.name)}. "
             f"Did you mean {meant.name}{taken}?",
             f"The value is ignored without a word and {meant.name} keeps its default.",
-            f"{meant.name}={found.raw}",
+            f"{meant.name}={_as_address(found.raw) if meant.name == 'QDRANT_URL' else found.raw}",
             file.path,
             found.line,
         )
@@ -48,6 +48,11 @@ def _unknown(file: EnvFile, found: Assignment, configuration: Configuration) -> 
             found.line,
             "remove",
         )
+
+
+def _as_address(host: str) -> str:
+    """QDRANT_HOST names a host, QDRANT_URL an address."""
+    return host if "//" in host else f"http://{host}" if ":" in host else f"http://{host}:6333"
 
 
 def _reason(name: str, meant: str) -> str:

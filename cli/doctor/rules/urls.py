@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
@@ -75,7 +76,25 @@ def _url(configuration: Configuration, name: str, value: str, expected: str) -> 
         )
     elif ours(host):
         yield from _of_ours(configuration, name, value, parts)
+    elif near := _misspelt(host):
+        yield configuration.finding(
+            "error",
+            "unknown_host",
+            name,
+            f"{name}={value}: nothing here is called {host}; there is {near}.",
+            "The name cannot be resolved, and every request to it fails.",
+            f"{name}={value.replace(host, near, 1)}",
+        )
     yield from _path(configuration, name, value, parts)
+
+
+def _misspelt(host: str) -> str | None:
+    """One of our names that is a letter or two off; a name with a dot is somebody else's."""
+    names = [*_ALIASES, *(service.name for service in SERVICES)]
+    if "." in host or any(name in host for name in names):
+        return None
+    near = difflib.get_close_matches(host, names, n=1, cutoff=0.8)
+    return near[0] if near else None
 
 
 def _parts(value: str) -> SplitResult | None:
@@ -92,7 +111,8 @@ def _service(configuration: Configuration, host: str) -> Service | None:
     if host == "vllm":
         names = [name for name in _CHAT_OF_VLLM if configuration.starts(name)] or ["llm-vllm"]
         host = names[0]
-    host = _ALIASES.get(host, host)
+    else:
+        host = _ALIASES.get(host, host)
     return next((service for service in SERVICES if service.name == host), None)
 
 
@@ -180,7 +200,8 @@ def _path(
     path = parts.path.rstrip("/")
     root = value.removesuffix("/").removesuffix(path)
     wanted = "" if name in {"LLM_OLLAMA_URL", "QDRANT_URL"} else "/v1"
-    if path == wanted:
+    # llama.cpp answers at both.
+    if path == wanted or (name == "LLM_LLAMACPP_URL" and not path):
         return
     if path in {"", "/v1"} and name != "QDRANT_URL":
         kind = "Ollama is asked by its own API" if not wanted else "The API is below /v1"

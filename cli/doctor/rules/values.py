@@ -7,10 +7,11 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from backend.core.deployment import BASE_FILE, CONTAINER_VARIABLES, MIG_FILE, VLLM_FILE
+from backend.core.deployment import BASE_FILE, CONTAINER_VARIABLES, MIG_FILE
 from cli.doctor.configuration import Configuration
 from cli.doctor.findings import Finding
 from cli.doctor.rules.kinds import PORTS, Kind, kind_of
+from cli.doctor.servers import chat_servers
 
 # deploy/vllm_launch.py refuses the same.
 GONE_FLAGS = frozenset(
@@ -19,6 +20,10 @@ GONE_FLAGS = frozenset(
     --num-speculative-tokens --task --guided-decoding-backend --enable-reasoning --rope-scaling
     """.split()
 )
+
+
+# What the port mapping, the health check and the backend rely on.
+_FIXED_FLAGS = frozenset({"--host", "--port", "--model"})
 
 
 def _extra_words(value: str) -> list[str] | None:
@@ -49,10 +54,13 @@ def _extra_arguments(configuration: Configuration) -> Iterator[Finding]:
             what, fix = "opens a quote that it does not close", value.replace("'", "")
         elif gone:
             what = f"holds {gone[0]}, which vLLM knows no more"
-            fix = re.sub(rf"{re.escape(gone[0])}(\s+[^-\s]\S*)?\s*", "", value).strip()
+            fix = _without(gone[0], value)
         elif not words[0].startswith("-"):
             what, fix = "does not start with a flag", f"--{value}"
+        elif fixed := [word for word in words if word.partition("=")[0] in _FIXED_FLAGS]:
+            what, fix = f"holds {fixed[0]}, which the container sets", _without(fixed[0], value)
         else:
+            yield from _said_twice(configuration, name, words, value)
             continue
         yield configuration.finding(
             "error",
@@ -64,6 +72,36 @@ def _extra_arguments(configuration: Configuration) -> Iterator[Finding]:
         )
 
 
+def _without(word: str, value: str) -> str:
+    return re.sub(rf"{re.escape(word)}(\s+[^-\s]\S*)?\s*", "", value).strip()
+
+
+def _said_twice(
+    configuration: Configuration, name: str, words: list[str], value: str
+) -> Iterator[Finding]:
+    """The last of two equal flags counts, and these words come last."""
+    for server in chat_servers(configuration):
+        if server.option(configuration, "EXTRA_ARGS")[0] != name:
+            continue
+        for word in words:
+            flag = word.partition("=")[0]
+            option = flag.removeprefix("--").replace("-", "_").upper()
+            variable, given = server.option(configuration, option)
+            if not flag.startswith("--") or not given or option == "EXTRA_ARGS":
+                continue
+            yield configuration.finding(
+                "warning",
+                "extra_arguments",
+                name,
+                f"{name} holds {flag}, and {variable}={given} (line "
+                f"{configuration.line(variable)}) says the same thing.",
+                f"The later one counts, so {variable} has no effect, and what is checked against "
+                "it is not what runs.",
+                f"{name}={_without(word, value)}",
+            )
+            return
+
+
 def _compose_files(configuration: Configuration) -> Iterator[Finding]:
     listed = configuration.value("COMPOSE_FILE")
     parts = [part for part in re.split("[:;]", listed) if part]
@@ -72,7 +110,14 @@ def _compose_files(configuration: Configuration) -> Iterator[Finding]:
     for part in parts:
         if (configuration.root / part).is_file():
             continue
-        near = difflib.get_close_matches(part, [BASE_FILE, VLLM_FILE, MIG_FILE], n=1, cutoff=0.5)
+        there = sorted(
+            str(path.relative_to(configuration.root))
+            for pattern in ("docker-compose*.yml", "deploy/compose/gpu.yml")
+            for path in configuration.root.glob(pattern)
+        )
+        near = difflib.get_close_matches(part, there, n=1, cutoff=0.5)
+        if any(configuration.value(f"VLLM_{size}_MIG_UUID") for size in ("MEDIUM", "SMALL")):
+            near = [MIG_FILE]
         yield configuration.finding(
             "error",
             "no_compose_file",

@@ -56,15 +56,15 @@ LAST=
 """
 
 
-def doctor(
+def source_of(
     text: str,
     *compose_files: str,
     environment: Mapping[str, str] | None = None,
     with_environment: bool = False,
     in_compose: bool = False,
-) -> list[Finding]:
-    """All findings about an env file, without this machine and this process's environment."""
-    source = Source(
+    preflight_for: str = "",
+) -> Source:
+    return Source(
         env_file=".env",
         text=text,
         root=ROOT,
@@ -72,6 +72,26 @@ def doctor(
         environment=environment or {},
         with_environment=with_environment,
         in_compose=in_compose,
+        preflight_for=preflight_for,
+    )
+
+
+def doctor(
+    text: str,
+    *compose_files: str,
+    environment: Mapping[str, str] | None = None,
+    with_environment: bool = False,
+    in_compose: bool = False,
+    preflight_for: str = "",
+) -> list[Finding]:
+    """All findings about an env file, without this machine and this process's environment."""
+    source = source_of(
+        text,
+        *compose_files,
+        environment=environment,
+        with_environment=with_environment,
+        in_compose=in_compose,
+        preflight_for=preflight_for,
     )
     return check(load(source))
 

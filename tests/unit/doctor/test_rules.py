@@ -29,6 +29,10 @@ EMBED_MODEL=BAAI/bge-m3
 EMBEDDING_PORT=8011
 """
 
+EMBEDDING = (
+    OLLAMA.replace("PROFILES=ollama", "PROFILES=ollama,embedding") + POOLING.split("\n", 1)[1]
+)
+
 # sentence, env file, broken line, good line (of the same variable), code
 CASES = [
     # values of the backend's settings
@@ -43,7 +47,7 @@ CASES = [
     # values of the containers
     ("a share in percent", VLLM, "VLLM_GPU_MEMORY_UTILIZATION=90", "VLLM_GPU_MEMORY_UTILIZATION=0.9", "bad_value"),
     ("a share with a comma", VLLM, "VLLM_GPU_MEMORY_UTILIZATION=0,9", "VLLM_GPU_MEMORY_UTILIZATION=.9", "bad_value"),
-    ("a share of nothing", VLLM, "VLLM_GPU_MEMORY_UTILIZATION=0", "VLLM_GPU_MEMORY_UTILIZATION=1.0", "bad_value"),
+    ("a share of nothing", VLLM, "VLLM_GPU_MEMORY_UTILIZATION=0", "VLLM_GPU_MEMORY_UTILIZATION=.95", "bad_value"),
     ("a length with a blank", VLLM, "VLLM_MAX_MODEL_LEN=16 384", "VLLM_MAX_MODEL_LEN=16k", "bad_value"),
     ("a length with a unit", VLLM, "VLLM_MAX_MODEL_LEN=16kb", "VLLM_MAX_MODEL_LEN=16K", "bad_value"),
     ("no sequences", VLLM, "VLLM_MAX_NUM_SEQS=0", "VLLM_MAX_NUM_SEQS=16", "bad_value"),
@@ -61,7 +65,7 @@ CASES = [
     ("a duration in words", OLLAMA, "OLLAMA_KEEP_ALIVE=5 min", "OLLAMA_KEEP_ALIVE=5m", "bad_value"),
     ("a cache type of others", OLLAMA, "OLLAMA_KV_CACHE_TYPE=q8", "OLLAMA_KV_CACHE_TYPE=q8_0", "bad_value"),
     ("an address by name", OLLAMA, "BIND_ADDRESS=localhost", "BIND_ADDRESS=127.0.0.1", "bad_value"),
-    ("layers in words", LLAMACPP, "LLAMACPP_GPU_LAYERS=many", "LLAMACPP_GPU_LAYERS=99", "bad_value"),
+    ("layers in words", LLAMACPP, "LLAMACPP_GPU_LAYERS=many", "LLAMACPP_GPU_LAYERS=0", "bad_value"),
     ("two names with two values", VLLM, "MAX_MODEL_LEN=4096", "MAX_MODEL_LEN=8192", "contradiction"),
     ("a compose file that is not there", OLLAMA, "COMPOSE_FILE=docker-compose.yaml", "COMPOSE_FILE=docker-compose.yml", "no_compose_file"),
     # who is started and who is asked
@@ -147,6 +151,36 @@ CASES = [
     ("open to the network", OLLAMA, "BIND_ADDRESS=0.0.0.0", f"BIND_ADDRESS=0.0.0.0\nAPI_KEY={KEY}", "open_without_key"),
     ("two keys for one server", VLLM + f"VLLM_API_KEY={KEY}\n", f"LLM_API_KEY={KEY[::-1]}", "LLM_API_KEY=${VLLM_API_KEY}", "keys_differ"),
     ("a key nobody asks for", VLLM, f"LLM_API_KEY={KEY}", "LLM_API_KEY=", "key_not_required"),
+    # what the containers cannot be given
+    ("a folder read as a volume", OLLAMA, "DOCS_DIR=docs/samples", "DOCS_DIR=./docs/samples", "folder_is_volume"),
+    ("models in a volume nobody has", LLAMACPP, "LLAMACPP_MODELS_DIR=models", "LLAMACPP_MODELS_DIR=~/models", "folder_is_volume"),
+    ("the inner port moved", OLLAMA, "PORT=9000", "PORT=8000", "fixed_in_container"),
+    ("the inner folder moved", OLLAMA, "DATA_DIR=/srv/data", "DATA_DIR=/data", "fixed_in_container"),
+    ("an embedder the image lacks", OLLAMA + "EMBED_MODEL=intfloat/multilingual-e5-base\n", "EMBED_PROVIDER=sentence-transformers", "EMBED_PROVIDER=sentence-transformers\nBACKEND_EXTRAS=gpu", "package_missing"),
+    ("an image nobody can build", OLLAMA, "BACKEND_EXTRAS=cuda", "BACKEND_EXTRAS=gpu", "no_such_extras"),
+    ("a folder of this machine for vLLM", VLLM, "VLLM_MODEL=/mnt/disk/qwen3-8b", "VLLM_MODEL=/models/qwen3-8b", "model_name_style"),
+    ("a port of vLLM moved", VLLM, "VLLM_EXTRA_ARGS=--port 9000 --seed 1", "VLLM_EXTRA_ARGS=--seed 1", "extra_arguments"),
+    ("a length said twice", VLLM, "VLLM_EXTRA_ARGS=--max-model-len 4096", "VLLM_EXTRA_ARGS=--block-size 32", "extra_arguments"),
+    ("a device by a made-up name", MIG + POOLING, "EMBEDDING_GPU=cuda:1", None, "bad_value"),
+    ("a command for a key", OLLAMA, "API_KEY=$(openssl rand -hex 32)", f"API_KEY={KEY}", "example_secret"),
+    ("a host a letter off", OLLAMA, "LLM_OLLAMA_URL=http://olama:11434", "LLM_OLLAMA_URL=http://ollama-gpu:11434", "unknown_host"),
+    ("a time with its unit", OLLAMA, "LLM_TIMEOUT=2m", "LLM_TIMEOUT=120", "bad_value"),
+    ("a server nobody asks", VLLM.replace("LLM_MODE=vllm", "LLM_MODE=none"), "COMPOSE_PROFILES=vllm", None, "idle_server"),
+    # llama.cpp
+    ("a template by a name", LLAMACPP, "LLAMACPP_CHAT_TEMPLATE=qwen3", "LLAMACPP_CHAT_TEMPLATE=chatml", "chat_template"),
+    ("layers and no GPU", LLAMACPP, "LLAMACPP_GPU_LAYERS=99", "LLAMACPP_GPU_LAYERS=0", "layers_without_gpu"),
+    # what a model is for
+    ("an embedding model to chat", VLLM, "VLLM_MODEL=BAAI/bge-m3", None, "wrong_kind_of_model"),
+    ("a chat model to embed", EMBEDDING, "EMBED_MODEL=Qwen/Qwen3-8B", "EMBED_MODEL=Qwen/Qwen3-Embedding-0.6B", "wrong_kind_of_model"),
+    ("a reranker to embed", EMBEDDING, "EMBED_MODEL=BAAI/bge-reranker-v2-m3", "EMBED_MODEL=BAAI/bge-m3", "wrong_kind_of_model"),
+    ("an embedder shorter than a chunk", EMBEDDING, "EMBEDDING_MAX_MODEL_LEN=128", "EMBEDDING_MAX_MODEL_LEN=8192", "chunk_over_embedder"),
+    ("a draft of another vocabulary", VLLM, "VLLM_SPECULATIVE_MODEL=meta-llama/Llama-2-7b-chat-hf", "VLLM_SPECULATIVE_MODEL=meta-llama/Llama-3.2-1B-Instruct", "other_vocabulary"),
+    ("a share of all there is", VLLM, "VLLM_GPU_MEMORY_UTILIZATION=1.0", "VLLM_GPU_MEMORY_UTILIZATION=0.96", "impossible_share"),
+    ("a share too small everywhere", VLLM, "VLLM_GPU_MEMORY_UTILIZATION=0.05", "VLLM_GPU_MEMORY_UTILIZATION=0.5", "impossible_share"),
+    ("a word of the model misspelt", VLLM, "VLLM_MODEL=Qwen/Qwen2.5-7B-Instuct", "VLLM_MODEL=Qwen/Qwen2.5-Math-7B-Instruct", "model_name_style"),
+    ("guesses nobody counted", VLLM, 'VLLM_SPECULATIVE_CONFIG={"method": "ngram"}', 'VLLM_SPECULATIVE_CONFIG={"method": "ngram", "num_speculative_tokens": 4}', "speculative_incomplete"),
+    ("an adapter of this machine", VLLM, "VLLM_LORA_MODULES=sql=/home/me/lora", "VLLM_LORA_MODULES=sql=/models/lora,law=acme/law-lora", "path_not_mounted"),
+    ("a model no card can hold", VLLM, "VLLM_MODEL=meta-llama/Meta-Llama-3.1-405B-Instruct", "VLLM_MODEL=meta-llama/Llama-3.3-70B-Instruct", "larger_than_any_card"),
 ]  # fmt: skip
 
 

@@ -19,7 +19,6 @@ WRITTEN = [
     ("a letter too few", "LLM_CONTEXT_WINDOW=8192", "LLM_CONTEXT_WINDW=8192", "misspelt"),
     ("a name of another program", "LLM_CONTEXT_WINDOW=8192", "OLLAMA_NUM_CTX=8192", "misspelt"),
     ("a name without its prefix", "LLM_CONTEXT_WINDOW=8192", "CONTEXT_WINDOW=8192", "misspelt"),
-    ("export", "LLM_MODE=ollama", "export LLM_MODE=ollama", "export"),
     ("a colon", "LLM_MODE=ollama", "LLM_MODE: ollama", "colon"),
     ("blanks around the equals sign", "LLM_MODE=ollama", "LLM_MODE = ollama", "space_around_equals"),
     ("a tab before the value", "LLM_MODE=ollama", "LLM_MODE=\tollama", "space_around_equals"),
