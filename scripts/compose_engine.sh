@@ -127,6 +127,9 @@ remove_what_runs() {
   docker ps -aq 2> /dev/null | xargs -r docker rm -f -v > /dev/null 2>&1 || true
   docker volume ls -q 2> /dev/null | xargs -r docker volume rm -f > /dev/null 2>&1 || true
   docker network prune -f > /dev/null 2>&1 || true
+  # What is kept for the next run has a size: what was replaced goes, and the oldest of the rest.
+  docker image prune -f > /dev/null 2>&1 || true
+  docker buildx prune -f --max-used-space 4gb > /dev/null 2>&1 || true
 }
 
 stop_engine() { # PID

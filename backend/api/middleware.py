@@ -39,17 +39,17 @@ _OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", "/docs/oauth2-redi
 
 
 class JsonByDefault:
-    """``curl -d '{…}'`` says that it sends a form; where only JSON makes sense it is read as JSON.
-    Not from a web page, whose browser names its origin: a form of a foreign page could otherwise
-    put the model to work without being asked for leave first."""
+    """``curl -d '{…}'`` says that it sends a form, other clients say nothing; where only JSON makes
+    sense it is read as JSON. Not from a web page, whose browser names its origin: a form of a
+    foreign page could otherwise put the model to work without being asked for leave first."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in _JSON_PATHS:
+        if scope["type"] == "http" and _takes_json(scope["path"]):
             headers = MutableHeaders(scope=scope)
-            if headers.get("content-type") == _CURL_FORM and "origin" not in headers:
+            if headers.get("content-type", _CURL_FORM) == _CURL_FORM and "origin" not in headers:
                 headers["content-type"] = "application/json"
         await self._app(scope, receive, send)
 
@@ -131,6 +131,10 @@ class _Exchange:
         if not self._complete:
             return CLIENT_LEFT
         return f"http_{self.status}" if self.status >= 400 else None
+
+
+def _takes_json(path: str) -> bool:
+    return path in _JSON_PATHS or path.endswith("/regenerate-summary")
 
 
 def _first_part(path: str) -> str:

@@ -17,7 +17,7 @@ from backend.core.summaries import (
     SummaryProgress,
     SummaryRequest,
 )
-from backend.services.summarize.service import BulkAnswer, DocumentSummary, Status, SummaryStats
+from backend.services.summarize.views import BulkAnswer, DocumentSummary, Status, SummaryStats
 
 MAX_FOCUS_CHARS = 1000
 MAX_SUMMARY_TOKENS = 32_768

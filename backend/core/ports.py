@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from backend.core.summaries import FinishedPart, SummaryRecord, SummaryState
+from backend.core.summaries import FinishedPart, SummaryKey, SummaryRecord, SummaryState
 from backend.core.types import (
     Completion,
     DocumentRecord,
@@ -250,11 +250,19 @@ class SummaryStore(Protocol):
         """Records and finished parts of these keys. Idempotent."""
         ...
 
-    async def put_part(self, part: FinishedPart) -> None: ...
+    async def forget(self, doc_id: str) -> None:
+        """Records and finished parts of the document. Idempotent."""
+        ...
+
+    async def put_part(self, key: SummaryKey, part: FinishedPart) -> None: ...
 
     async def parts(self, key_id: str) -> list[FinishedPart]: ...
 
     async def drop_parts(self, key_id: str) -> None: ...
+
+    async def begun(self) -> list[SummaryKey]:
+        """Every key that has finished parts."""
+        ...
 
 
 class OriginalStore(Protocol):

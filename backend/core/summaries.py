@@ -180,7 +180,8 @@ class PartSummarized:
 
 @dataclass(frozen=True, slots=True)
 class SummaryProgress:
-    """After every finished call. ``done`` and ``total`` count calls of this stage."""
+    """After every finished call, and in between when the estimate has changed. ``done`` and
+    ``total`` count calls of this stage."""
 
     stage: Stage
     level: int

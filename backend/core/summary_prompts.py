@@ -3,7 +3,7 @@
 A prompt text has four sections, divided by lines ``---``: the system message, the user message
 with the placeholders ``{text}``, ``{words}`` and ``{focus}``, and ``{sentences}`` ("3–4") where it
 likes, what is added after a first answer that could not be used, and what stands for ``{focus}``
-when there is one.
+when there is one. There is no example on purpose: small models take its facts for the document's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DIVIDER = re.compile(r"^---[ \t]*$", re.MULTILINE)
 _TAGS: dict[PromptKind, str] = {"whole": "document", "part": "document", "merge": "summary"}
 _LONGEST_LABEL = 100  # characters of a name or a heading: they only say where the text is from
 _VERSION_DIGITS = 16
-_WORDS_PER_SENTENCE = 14
+_WORDS_PER_SENTENCE = 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,8 +153,7 @@ class Indexer:
         await self._documents.put(replace(record, deleting=True))
         await self._vectors.remove(record.doc_id)
         if self._summaries is not None:
-            kept = await self._summaries.of_document(record.doc_id)
-            await self._summaries.remove([summary.key.id for summary in kept])
+            await self._summaries.forget(record.doc_id)
         await self._documents.delete(record.doc_id)
         await self._documents.bump_space(record.space_id)
         for version in (record.live, record.pending):

@@ -59,9 +59,9 @@ def chat_of(generator: Generator) -> Chat:
 
 
 async def put_stages(client: httpx.AsyncClient, count: int = 10) -> None:
-    for n in range(1, count + 1):
-        text = f"Этап {n} стоит {n * 1000 + 7} рублей. " + "Прочее описание порядка. " * 12
-        await put(client, text, f"stage{n}.txt")
+    other = "Прочее описание порядка. " * 12
+    texts = {n: f"Этап {n} стоит {n * 1000 + 7} рублей. {other}" for n in range(1, count + 1)}
+    await asyncio.gather(*(put(client, text, f"stage{n}.txt") for n, text in texts.items()))
 
 
 async def ask(client: httpx.AsyncClient, mode: str, **body: object) -> dict[str, Any]:

@@ -145,8 +145,10 @@ async def test_states_are_counted_in_a_space_or_in_all(store: SummaryStore) -> N
 
 async def test_finished_parts_are_kept_once_each_until_dropped(store: SummaryStore) -> None:
     other = replace(KEY, doc_id="d2")
-    for finished in (part(0), part(1), part(1), part(0, other)):
-        await store.put_part(finished)
+    for finished in (part(0), part(1), part(1)):
+        await store.put_part(KEY, finished)
+    await store.put_part(other, part(0, other))
+    assert {key.doc_id for key in await store.begun()} == {"d1", "d2"}
 
     found = await store.parts(KEY.id)
     assert sorted(found, key=lambda finished: finished.index) == [part(0), part(1)]
@@ -159,7 +161,7 @@ async def test_finished_parts_are_kept_once_each_until_dropped(store: SummarySto
 async def test_removing_a_key_takes_its_parts_along_and_no_other(store: SummaryStore) -> None:
     await store.put(record("d1"))
     await store.put(record("d2"))
-    await store.put_part(part(0))
+    await store.put_part(KEY, part(0))
 
     await store.remove([KEY.id])
     await store.remove([KEY.id])
@@ -169,11 +171,27 @@ async def test_removing_a_key_takes_its_parts_along_and_no_other(store: SummaryS
     assert len(await store.pending()) == 1
 
 
+async def test_a_document_that_is_forgotten_leaves_neither_records_nor_parts(
+    store: SummaryStore,
+) -> None:
+    english, other = replace(KEY, language="en"), replace(KEY, doc_id="d2")
+    await store.put(record("d1"))
+    await store.put(record("d2"))
+    for key in (KEY, english, other):
+        await store.put_part(key, part(0, key))
+
+    await store.forget("d1")
+
+    assert await store.of_document("d1") == []
+    assert [key.doc_id for key in await store.begun()] == ["d2"]
+    assert len(await store.pending()) == 1
+
+
 async def test_what_was_put_is_there_when_the_embedded_store_opens_again(tmp_path: Path) -> None:
     first = PointSummaryStore(EdgePoints(tmp_path / "s", keyword_fields=SUMMARY_FIELDS))
     await first.open()
     await first.put(record())
-    await first.put_part(part(0))
+    await first.put_part(KEY, part(0))
     await first.close()
 
     again = PointSummaryStore(EdgePoints(tmp_path / "s", keyword_fields=SUMMARY_FIELDS))

@@ -147,7 +147,8 @@ LLAMACPP = Stack(
     _HERE
     | {
         "LLAMACPP_MODEL_FILE": LLAMACPP_FILE,
-        "LLAMACPP_THREADS": "2",
+        # More threads than free cores make it many times slower.
+        "LLAMACPP_THREADS": "1",
         "LLM_CONTEXT_WINDOW": "2048",
         "LLM_CANARY": "off",
     },

@@ -32,6 +32,7 @@ from backend.services.summarize.ports import Judges
 
 _PROMPTS = Path(__file__).parents[2] / "config" / "prompts"
 _PER_MESSAGE = 4
+_STOP: FinishReason = "stop"
 
 
 def tokens_of(text: str) -> int:
@@ -152,7 +153,7 @@ class SummarizingModel:
             reply = self.answer(seen, number)
             if isinstance(reply, RagError):
                 raise reply
-            text, finish = (reply, "stop") if isinstance(reply, str) else reply
+            text, finish = reply if isinstance(reply, tuple) else (reply, _STOP)
             self.answered.append(seen)
             yield TextDelta(text)
         finally:

@@ -170,6 +170,33 @@ async def test_a_document_changed_meanwhile_gives_no_summary_of_the_old_text() -
     assert store.records == {}
 
 
+async def test_a_document_deleted_meanwhile_leaves_no_parts_of_its_text() -> None:
+    engine, shelf, store = SteppedEngine(waits=True), Shelf("d1"), MemorySummaryStore()
+    caller = asyncio.create_task(summaries(shelf, engine, store).summarize(ASKED))
+    await settle()
+    del shelf.documents["d1"]
+    engine.go()
+
+    with pytest.raises(NotFound):
+        await caller
+    assert store.finished == {}
+
+
+async def test_sweeping_keeps_the_parts_that_a_next_try_can_use() -> None:
+    store, shelf = MemorySummaryStore(), Shelf("d1", "d2", "d3")
+    down = [DependencyError("down", dependency="vllm") for _ in range(3)]
+    service = summaries(shelf, SteppedEngine(*down), store)
+    for doc_id in ("d1", "d2", "d3"):
+        with pytest.raises(DependencyError):
+            await service.summarize(SummaryRequest(doc_id, "s"))
+    shelf.change("d2", "v2")
+    del shelf.documents["d3"]
+
+    await service.sweep()
+
+    assert [key.doc_id for key in await store.begun()] == ["d1"]
+
+
 async def test_what_cannot_be_summarized_says_why() -> None:
     shelf = Shelf("d1")
     shelf.documents["new"] = record("new", pending=version())

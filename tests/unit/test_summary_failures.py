@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
 from contextlib import aclosing
 
 import pytest
@@ -335,5 +334,5 @@ async def test_a_structure_that_is_always_cut_fails_the_part_and_keeps_the_prose
 
     assert raised.value.cause == "unusable_completion"
     assert isinstance(raised.value.__cause__, UnusableCompletion)
-    assert max(Counter(seen.prompt for seen in model.seen if seen.is_structure).values()) <= 2
+    assert sum(seen.is_structure for seen in model.seen) < 50
     assert any(part.level == 0 for part in kept)

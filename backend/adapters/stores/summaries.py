@@ -10,12 +10,13 @@ from pydantic import TypeAdapter
 
 from backend.adapters.stores.points import PayloadPoints
 from backend.adapters.stores.schema import Payload, point_id
-from backend.core.summaries import FinishedPart, SummaryRecord, SummaryState
+from backend.core.summaries import FinishedPart, SummaryKey, SummaryRecord, SummaryState
 
 SUMMARY_FIELDS = ("kind", "key_id", "doc_id", "space_id", "state")
 
 _RECORD = TypeAdapter(SummaryRecord)
 _PART = TypeAdapter(FinishedPart)
+_KEY = TypeAdapter(SummaryKey)
 
 
 class PointSummaryStore:
@@ -64,13 +65,18 @@ class PointSummaryStore:
         for key_id in key_ids:
             await self._points.delete({"key_id": key_id})
 
-    async def put_part(self, part: FinishedPart) -> None:
+    async def forget(self, doc_id: str) -> None:
+        await self._points.delete({"doc_id": doc_id})
+
+    async def put_part(self, key: SummaryKey, part: FinishedPart) -> None:
         payload: Payload = {
             "kind": "part",
-            "key_id": part.key_id,
+            "key_id": key.id,
+            "doc_id": key.doc_id,
+            "key": _KEY.dump_json(key).decode(),
             "body": _PART.dump_json(part).decode(),
         }
-        identity = point_id("part", part.key_id, part.stage, part.level, part.index)
+        identity = point_id("part", key.id, part.stage, part.level, part.index)
         await self._points.put(identity, payload)
 
     async def parts(self, key_id: str) -> list[FinishedPart]:
@@ -79,6 +85,12 @@ class PointSummaryStore:
 
     async def drop_parts(self, key_id: str) -> None:
         await self._points.delete({"kind": "part", "key_id": key_id})
+
+    async def begun(self) -> list[SummaryKey]:
+        found = await self._points.where({"kind": "part"})
+        return list(
+            {payload["key_id"]: _KEY.validate_json(payload["key"]) for payload in found}.values()
+        )
 
 
 def _record(payload: Payload) -> SummaryRecord:

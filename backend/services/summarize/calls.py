@@ -48,7 +48,7 @@ _PATIENCE_S = (
     300.0  # of somebody who waits, with a server that is full; background work has all day
 )
 
-IfCut = Literal["grow", "shorten", "raise"]
+IfCut = Literal["shorten", "split", "raise"]
 Keep = Callable[[FinishedPart], Awaitable[None]]
 
 
@@ -56,8 +56,8 @@ Keep = Callable[[FinishedPart], Awaitable[None]]
 class Ask:
     """``build(words, again)`` makes the messages; ``answer`` is the room for the text in tokens.
 
-    ``if_cut``: an answer that was cut is given more room, or a shorter one is asked for, or it is
-    an error at once.
+    ``if_cut``: after an answer that was cut a shorter one is asked for, or it is an error, at once
+    ("raise") or the second time ("split"), when a shorter one was given more room.
     ``longest``: characters the text may have, whatever the model says of its tokens.
     ``urgent``: before the calls that wait.
     """
@@ -273,13 +273,11 @@ def is_cut(error: DependencyError) -> bool:
 def _next(ask: Ask, attempt: _Try, available: int, error: DependencyError) -> _Try:
     """How to ask again. Raises ``error`` where there is no point in it."""
     number = attempt.number + 1
-    if ask.if_cut == "raise" and is_cut(error):
-        raise error
-    if ask.if_cut == "grow" and is_cut(error):
-        larger = attempt.may_take(available)
-        if larger is None or attempt.answer > ask.answer:
+    if ask.if_cut != "shorten" and is_cut(error):
+        if ask.if_cut == "raise" or number > 1:
             raise error
-        return replace(attempt, number=number, answer=larger, words=_shorter(attempt.words))
+        answer = attempt.may_take(available) or attempt.answer
+        return replace(attempt, number=number, answer=answer, words=_shorter(attempt.words))
     if isinstance(error, UnusableCompletion | ReasoningSpentAll):
         if number >= _TRIES:
             raise error

@@ -90,7 +90,7 @@ class Summarizer:
         prompting = Prompting(document, self._prompts, key.language, key.focus, structuring)
         lanes = Lanes(lambda: self._lanes(task))
         pace = Pace(lanes, self._habit)
-        progress = Progress(emit, pace)
+        progress = Progress(emit, pace, calls_per_part=2 if key.structured else 1)
         means = Means(
             chat=self._chat,
             counts=PromptCounts(self._chat.counter, reasoning_for(self._chat)),

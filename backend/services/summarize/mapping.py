@@ -22,10 +22,11 @@ from backend.services.summarize.eta import Cost
 from backend.services.summarize.pace import CallId
 from backend.services.summarize.partials import Partial
 from backend.services.summarize.prompting import Prompting
-from backend.services.summarize.room import answer_for
+from backend.services.summarize.room import LEAST_ANSWER, answer_for
 from backend.services.summarize.together import together
 
 _DEEPEST = 3  # a part whose summary is always cut is split into eighths, then it is an error
+_DEEPEST_STRUCTURE = 2
 _SHORT_STRUCTURE = 256  # tokens
 STRUCTURE_LEVEL = -2  # of finished parts that hold JSON; those of halves lie below
 
@@ -136,7 +137,7 @@ class PartMapper:
         except DependencyError as error:
             if cut.sizes is None:  # the whole document in one call: its summary is the summary
                 raise
-            pieces = self._pieces(span, depth, error)
+            pieces = self._pieces(span, depth, _DEEPEST, error)
             half = -(-tokens // 2)
             found = await together(
                 self._partials(part, piece, half, 2 * index + n, depth + 1, cut)
@@ -158,7 +159,7 @@ class PartMapper:
         try:
             finished = await self._caller.answer(ask)
         except DependencyError as error:
-            pieces = self._pieces(span, depth, error)
+            pieces = self._pieces(span, depth, _DEEPEST_STRUCTURE, error)
             half = -(-tokens // 2)
             found = await together(
                 self._structures(piece, half, 2 * index + n, depth + 1, cut)
@@ -167,14 +168,14 @@ class PartMapper:
             return [structure for structures in found for structure in structures]
         return [structuring.parse(finished.text)]
 
-    def _pieces(self, span: Span, depth: int, error: DependencyError) -> list[Span]:
+    def _pieces(self, span: Span, depth: int, deepest: int, error: DependencyError) -> list[Span]:
         """Raises ``error`` where smaller pieces would not help, or there are none."""
-        if not is_cut(error) or not self._may_split(span, depth):
+        if not is_cut(error) or not self._may_split(span, depth, deepest):
             raise error
         return halves(self._prompting.document.outline, span)
 
-    def _may_split(self, span: Span, depth: int) -> bool:
-        return depth < _DEEPEST and len(halves(self._prompting.document.outline, span)) > 1
+    def _may_split(self, span: Span, depth: int, deepest: int) -> bool:
+        return depth < deepest and len(halves(self._prompting.document.outline, span)) > 1
 
     # --- what is asked -----------------------------------------------------------------------
 
@@ -182,6 +183,7 @@ class PartMapper:
         prompting = self._prompting
         kind: PromptKind = "part" if cut.sizes else "whole"
         answer = self._answer(tokens, cut)
+        room = self._piece_answer(tokens, answer, cut) if depth else answer
         per_word = cut.sizes.per_word if cut.sizes else None
         words = prompting.words(answer, per_word, of_part=kind == "part")
         excerpt = prompting.document.excerpt(span)
@@ -204,9 +206,9 @@ class PartMapper:
             index,
             build,
             words,
-            answer,
+            room,
             check,
-            if_cut="grow" if cut.sizes else "shorten",
+            if_cut="split" if cut.sizes else "shorten",
             urgent=depth > 0,
         )
 
@@ -230,13 +232,21 @@ class PartMapper:
             words=0,
             answer=self._structure_answer(tokens, cut),
             check=check,
-            if_cut="raise" if self._may_split(span, depth) else "shorten",
+            if_cut="raise" if self._may_split(span, depth, _DEEPEST_STRUCTURE) else "shorten",
             json_schema=structuring.schema,
             urgent=depth > 0,
         )
 
     def _answer(self, tokens: int, cut: Cut) -> int:
         return answer_for(tokens, cut.sizes.shares) if cut.sizes else self._caller.room.final
+
+    def _piece_answer(self, tokens: int, answer: int, cut: Cut) -> int:
+        """A model that does not stop short of the text may write as much as the text: its pieces
+        are merged like any. Were the room as small as the piece, it would be cut for ever."""
+        if cut.sizes is None:
+            return answer
+        mergeable = cut.sizes.shares.merge // 3 - cut.overheads.merge_input
+        return max(answer, min(tokens + LEAST_ANSWER, mergeable))
 
     def _structure_answer(self, tokens: int, cut: Cut) -> int:
         """The fields of a text are shorter than the text, once it is longer than their names."""

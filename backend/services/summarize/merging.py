@@ -18,9 +18,10 @@ from backend.services.summarize.eta import Cost
 from backend.services.summarize.pace import CallId, Pace
 from backend.services.summarize.partials import Partial, merged
 from backend.services.summarize.prompting import Prompting
-from backend.services.summarize.room import Overheads, Sizes
+from backend.services.summarize.room import LEAST_ANSWER, Overheads, Sizes
 from backend.services.summarize.together import together
 
+_SHORT_ANSWER = 4 * LEAST_ANSWER
 _SHORTEST_MERGE = 600  # characters: two sentences in one may be a little longer than the two
 
 
@@ -94,6 +95,7 @@ class Merger:
 
         source = "\n\n".join(partial.text for partial in group)
         longest = max(_SHORTEST_MERGE, len(source))
+        answer = _room_for(sum(partial.tokens for partial in group), answer)
         words = prompting.words(answer, sizes.per_word)
 
         async def check(text: str, finish_reason: FinishReason) -> None:
@@ -140,7 +142,10 @@ class Merger:
         overheads: Overheads,
     ) -> None:
         waiting: dict[CallId, Cost] = {
-            ("merge", level, index): Cost(_prompt_tokens(group, overheads), answer)
+            ("merge", level, index): Cost(
+                _prompt_tokens(group, overheads),
+                _room_for(sum(partial.tokens for partial in group), answer),
+            )
             for index, group in enumerate(groups)
         }
         final = self._caller.room.final
@@ -208,7 +213,7 @@ def forecast(
             [
                 Cost(
                     overheads.merge + sum(left[low:high]) + overheads.merge_input * (high - low),
-                    answer,
+                    _room_for(sum(left[low:high]), answer),
                 )
                 for low, high in bounds
             ]
@@ -216,6 +221,11 @@ def forecast(
         fuller = sum(left) / max(1, len(bounds))
         left = [min(answer * fill, fuller)] * len(bounds)
     return levels
+
+
+def _room_for(inputs: float, answer: int) -> int:
+    """For the text that inputs of so many tokens are merged into: not longer than they are."""
+    return min(answer, max(_SHORT_ANSWER, round(inputs)))
 
 
 def _even_bounds(sums: Sequence[float], count: int) -> list[tuple[int, int]]:

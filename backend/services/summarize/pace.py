@@ -68,15 +68,14 @@ class Timed:
     since: float
     crowd: float
     chars: int = 0
+    first: int = 0  # characters of the piece that ended the reading of the prompt
     writing_since: float | None = None
     usage: TokenUsage | None = None
 
     def wrote(self, text: str, now: float) -> None:
-        """The first piece of text ends the reading of the prompt, and is not counted."""
         if self.writing_since is None:
-            self.writing_since = now
-        else:
-            self.chars += len(text)
+            self.writing_since, self.first = now, len(text)
+        self.chars += len(text)
 
     def ended(self, usage: TokenUsage) -> None:
         self.usage = usage
@@ -172,6 +171,7 @@ class Pace:
 
     def _note(self, timed: Timed, usage: TokenUsage) -> None:
         cost = Cost(usage.prompt_tokens, usage.completion_tokens)
+        self._seen += self._writing(timed)
         self._seen.append(Observation(cost, self._parallel(timed), self._elapsed(timed)))
         fill = usage.completion_tokens / max(1.0, timed.cost.answer)
         self._fills.setdefault(timed.kind, []).append(fill)
@@ -181,12 +181,15 @@ class Pace:
 
     def _so_far(self) -> Iterator[Observation]:
         """Calls under way show the speed of writing, and before the first is done only they do."""
-        now = self._clock()
         for one in self._running.values():
-            written = self._written(one)
-            if written >= _TELLING and one.writing_since is not None:
-                cost = Cost(0.0, written)
-                yield Observation(cost, self._parallel(one), now - one.writing_since)
+            yield from self._writing(one)
+
+    def _writing(self, timed: Timed) -> Iterator[Observation]:
+        """What it has written since its first piece of text, if that is enough to tell."""
+        tokens = (timed.chars - timed.first) * self._tokens / self._chars
+        if timed.writing_since is not None and tokens >= _TELLING:
+            seconds = self._clock() - timed.writing_since
+            yield Observation(Cost(0.0, tokens), self._parallel(timed), seconds)
 
     def _written(self, timed: Timed) -> float:
         return timed.chars * self._tokens / self._chars

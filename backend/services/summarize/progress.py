@@ -21,17 +21,21 @@ _SHARE = 0.02  # of the time that is left: a summary of an hour is told of every
 
 class Progress:
     """Passes events on to ``emit``; where none has come for a while, the last count again with a
-    new estimate."""
+    new estimate. ``calls_per_part`` are counted in the first stage."""
 
-    def __init__(self, emit: Callable[[SummaryEvent], None], pace: Pace) -> None:
+    def __init__(
+        self, emit: Callable[[SummaryEvent], None], pace: Pace, *, calls_per_part: int
+    ) -> None:
         self._emit = emit
         self._pace = pace
+        self._calls_per_part = calls_per_part
         self._last: SummaryProgress | None = None
         self._told = False
 
     def emit(self, event: SummaryEvent) -> None:
         if isinstance(event, SummaryProcessing):
-            self._last = SummaryProgress("map", 0, 0, event.parts, event.eta)
+            total = self._calls_per_part * event.parts
+            self._last = SummaryProgress("map", 0, 0, total, event.eta)
         elif isinstance(event, MergeStarted):
             self._last = SummaryProgress("merge", event.level, 0, event.groups, None)
         elif isinstance(event, SummaryProgress):

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import get_args
 
 from backend.core.errors import ConfigurationError, NotFound, NotReady
 from backend.core.language import AnswerLanguage, Language, question_language
@@ -21,11 +21,11 @@ from backend.core.summaries import (
     SummaryRecord,
     SummaryRequest,
     SummaryStarted,
-    SummaryState,
 )
 from backend.core.types import DocumentRecord
 from backend.services.documents import join_chunks
 from backend.services.summarize.shared import Numbered, SharedRuns
+from backend.services.summarize.views import BulkAnswer, DocumentSummary, SummaryStats
 from backend.services.summarize.work import Engine, SummaryWork
 
 log = logging.getLogger(__name__)
@@ -34,35 +34,6 @@ log = logging.getLogger(__name__)
 _RESUMABLE_S = 600.0
 
 _LANGUAGES: tuple[Language, ...] = get_args(Language)
-
-Status = Literal["none", "pending", "running", "ready", "failed", "stale"]
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentSummary:
-    """What there is of a document's summary. ``record`` is the newest, of whatever version;
-    ``progress`` only while it is being made."""
-
-    document: DocumentRecord
-    status: Status
-    record: SummaryRecord | None
-    progress: SummaryProgress | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BulkAnswer:
-    """Documents by what becomes of them."""
-
-    pending: tuple[str, ...]
-    ready: tuple[str, ...]
-    not_found: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryStats:
-    documents: int
-    counts: dict[SummaryState, int]
-    running: int
 
 
 class Summaries:
@@ -103,7 +74,8 @@ class Summaries:
         """
         record, key = await self._resolve(request)
         kept = await self._store.get(key.id)
-        if kept is not None and kept.summary is not None:
+        resumed = after is not None and self._runs.known(key.id, after[0])
+        if kept is not None and kept.summary is not None and not resumed:
             started = SummaryStarted(key, record.source, _language_of(record))
             yield Numbered(key.id, 1, started)
             yield Numbered(key.id, 2, replace(kept.summary, cached=True, timings={}))
@@ -175,13 +147,15 @@ class Summaries:
         return True
 
     async def sweep(self) -> None:
-        """Drop the parts of summaries that are ready: a process that died between keeping the one
-        and dropping the others has left them."""
-        for document in await self._documents.records():
-            for record in await self._store.of_document(document.doc_id):
-                key_id = record.key.id
-                if record.state == "ready" and await self._store.parts(key_id):
-                    await self._store.drop_parts(key_id)
+        """Drop the finished parts that nobody will ask for: of summaries that are ready (a process
+        died between keeping the one and dropping the others), of documents that are gone or were
+        changed."""
+        for key in await self._store.begun():
+            kept = await self._store.get(key.id)
+            document = await self._documents.get(key.doc_id)
+            content = document.live.content_sha256 if document and document.live else None
+            if content != key.content_sha256 or (kept is not None and kept.state == "ready"):
+                await self._store.drop_parts(key.id)
 
     def check_possible(self) -> None:
         """

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from uuid import uuid4
 
 from cachetools import TTLCache
 
@@ -32,6 +33,7 @@ class Numbered(Generic[Event]):
 class Run(Generic[Event]):
     """``wanted_now``: somebody waits for it, so it is no longer work for quiet times."""
 
+    key: str
     run_id: str
     wanted_now: bool = False
     told: list[Event] = field(default_factory=list)
@@ -52,6 +54,12 @@ class Run(Generic[Event]):
     async def news(self) -> None:
         await self._news.wait()
 
+    def told_before(self, after: tuple[str, int] | None) -> int:
+        """How many events a follower need not be told again; never all of a run that is over."""
+        if after is None or after[0] != self.run_id:
+            return 0
+        return min(after[1], max(0, len(self.told) - self.ended))
+
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
@@ -66,7 +74,6 @@ class SharedRuns(Generic[Event]):
     def __init__(self, *, keep_s: float) -> None:
         self._active: dict[str, Run[Event]] = {}
         self._over: TTLCache[str, Run[Event]] = TTLCache(_KEPT_RUNS, keep_s)
-        self._begun = 0
 
     @property
     def count(self) -> int:
@@ -75,14 +82,20 @@ class SharedRuns(Generic[Event]):
     def active(self, key: str) -> bool:
         return key in self._active
 
+    def known(self, key: str, run_id: str) -> bool:
+        """Whether it is a run of ``key`` that is over and can still be read from."""
+        over = self._over.get(run_id)
+        return over is not None and over.key == key
+
     async def follow(
         self, key: str, work: Work[Event], *, now: bool, after: tuple[str, int] | None = None
     ) -> AsyncGenerator[Numbered[Event], None]:
         """The events of the run of ``key``, which is begun when there is none.
 
         ``after``: the run and the number of the last event the follower has; of another run
-        than today's it means nothing. ``now`` is for who waits for the result. Leaving early
-        stops the work if nobody else follows it, and returns when it has stopped.
+        than today's it means nothing, and who has all events is told the last one again. ``now``
+        is for who waits for the result. Leaving early stops the work if nobody else follows it,
+        and returns when it has stopped.
 
         Raises:
             Exception: what the work ended with.
@@ -90,7 +103,7 @@ class SharedRuns(Generic[Event]):
         run = self._run(key, work, after)
         run.followers += 1
         run.wanted_now |= now
-        seen = after[1] if after and after[0] == run.run_id else 0
+        seen = run.told_before(after)
         try:
             while True:
                 while seen < len(run.told):
@@ -113,10 +126,9 @@ class SharedRuns(Generic[Event]):
     def _run(self, key: str, work: Work[Event], after: tuple[str, int] | None) -> Run[Event]:
         if key in self._active:
             return self._active[key]
-        if after is not None and (over := self._over.get(after[0])) is not None:
-            return over
-        self._begun += 1
-        run: Run[Event] = Run(f"{key}-{self._begun}")
+        if after is not None and self.known(key, after[0]):
+            return self._over[after[0]]
+        run: Run[Event] = Run(key, f"{key}-{uuid4().hex[:8]}")
         self._active[key] = run
         run.task = asyncio.create_task(self._do(key, run, work), name="shared-run")
         return run

@@ -91,15 +91,22 @@ class SummaryWork:
             chunks,
             background=lambda: not run.wanted_now,
             finished=await self._store.parts(key.id),
-            keep=self._store.put_part,
+            keep=lambda part: self._store.put_part(key, part),
         )
         async with aclosing(self._engine.run(task)) as events:
             async for event in events:
                 if isinstance(event, Summary):
-                    await self._source(key)
+                    await self._still_the_same(key)
                     yield await self._kept(event)
                 else:
                     yield event
+
+    async def _still_the_same(self, key: SummaryKey) -> None:
+        try:
+            await self._source(key)
+        except (NotFound, Conflict):
+            await self._store.drop_parts(key.id)
+            raise
 
     async def _source(self, key: SummaryKey) -> str:
         record = await self._documents.get(key.doc_id)
