@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
 from cli.bulk_summaries import BulkRun
 from cli.schemas import SummaryStatus
-from cli.summary_view import TimeLeft, TimeLeftColumn, write
+from cli.summary_view import TimeLeft, progress_bar, write
 from cli.terminal import plain
 
 _SHOWN_CHARS = 40  # of a document's source
@@ -72,16 +72,7 @@ class BulkBar:
 
 @contextmanager
 def bulk_bar(console: Console) -> Iterator[BulkBar]:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[count]}", markup=False),
-        TimeElapsedColumn(),
-        TimeLeftColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with progress_bar(console) as progress:
         yield BulkBar(progress)
 
 

@@ -158,18 +158,23 @@ class SummaryBar:
         write(self._progress.console, event.text.strip() + "\n")
 
 
-@contextmanager
-def summary_bar(console: Console, *, partials: bool) -> Iterator[SummaryBar]:
-    columns = (
+def progress_bar(console: Console) -> Progress:
+    """What is done, how much of it, and how long it will take; nothing where nobody looks."""
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[count]}", markup=False),
         TimeElapsedColumn(),
         TimeLeftColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+
+
+@contextmanager
+def summary_bar(console: Console, *, partials: bool) -> Iterator[SummaryBar]:
+    with progress_bar(console) as progress:
         yield SummaryBar(progress, partials=partials)
 
 

@@ -9,16 +9,15 @@ sentence, small models take it far too often.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backend.core.errors import ConfigurationError
 from backend.core.language import AnswerLanguage
 from backend.core.no_answer import no_answer
+from backend.core.prompt_texts import fill, require, sections
 from backend.core.types import Message, StoredChunk
 
-_PLACEHOLDER = re.compile(r"\{(no_answer|sources|question|words)\}")
-_DIVIDER = re.compile(r"^---[ \t]*$", re.MULTILINE)
 _ANSWERING = frozenset({"sources", "question"})
 _COMPRESSING = frozenset({"sources", "question", "words"})
 
@@ -57,10 +56,10 @@ class PromptSet:
         ConfigurationError: a text lacks its divider or a placeholder.
         """
         return cls(
-            _prompt(answer_ru, "ru answer", _ANSWERING),
-            _prompt(answer_en, "en answer", _ANSWERING),
-            _prompt(compress_ru, "ru compress", _COMPRESSING) if compress_ru else None,
-            _prompt(compress_en, "en compress", _COMPRESSING) if compress_en else None,
+            _prompt(answer_ru, "answer.ru", _ANSWERING),
+            _prompt(answer_en, "answer.en", _ANSWERING),
+            _prompt(compress_ru, "compress.ru", _COMPRESSING) if compress_ru else None,
+            _prompt(compress_en, "compress.en", _COMPRESSING) if compress_en else None,
         )
 
     def answer(self, language: AnswerLanguage) -> Prompt:
@@ -110,12 +109,7 @@ def build_messages(
         "question": neutralise_tags(question.strip()),
         "words": str(words),
     }
-    return [Message("system", prompt.system), Message("user", _filled(prompt.user, values))]
-
-
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    """In one pass, so that a placeholder inside a document stays text."""
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+    return [Message("system", prompt.system), Message("user", fill(prompt.user, values))]
 
 
 def neutralise(text: str) -> str:
@@ -147,14 +141,8 @@ def _attribute(text: str) -> str:
 
 
 def _prompt(text: str, name: str, needed: frozenset[str]) -> Prompt:
-    """``name`` begins with the language."""
-    parts = _DIVIDER.split(text, maxsplit=1)
-    if len(parts) != 2:
-        raise ConfigurationError(f"The {name} prompt has no line with only '---'.")
-    missing = sorted(needed - set(_PLACEHOLDER.findall(parts[1])))
-    if missing:
-        names = ", ".join(f"{{{one}}}" for one in missing)
-        raise ConfigurationError(f"The {name} prompt lacks {names}.")
-    sentence = no_answer("ru" if name.startswith("ru") else "en")
-    system, user = (part.strip().replace("{no_answer}", sentence) for part in parts)
-    return Prompt(system=system, user=user)
+    """``name`` ends with the language."""
+    system, user = sections(text, name, 2)
+    require(user, needed, name)
+    values = {"no_answer": no_answer("ru" if name.endswith("ru") else "en")}
+    return Prompt(system=fill(system, values), user=fill(user, values))

@@ -8,14 +8,13 @@ when there is one. There is no example on purpose: small models take its facts f
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from backend.core.errors import ConfigurationError
 from backend.core.language import AnswerLanguage
+from backend.core.prompt_texts import fill, require, sections, version_of
 from backend.core.prompts import neutralise_tags
 from backend.core.types import Message
 
@@ -24,11 +23,8 @@ PromptKind = Literal["whole", "part", "merge"]
 KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 LANGUAGES: tuple[AnswerLanguage, ...] = get_args(AnswerLanguage)
 
-_PLACEHOLDER = re.compile(r"\{(text|sentences|words|focus)\}")
-_DIVIDER = re.compile(r"^---[ \t]*$", re.MULTILINE)
 _TAGS: dict[PromptKind, str] = {"whole": "document", "part": "document", "merge": "summary"}
 _LONGEST_LABEL = 100  # characters of a name or a heading: they only say where the text is from
-_VERSION_DIGITS = 16
 _WORDS_PER_SENTENCE = 18
 
 
@@ -54,7 +50,10 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class _Template:
+class FollowUpPrompt:
+    """``again`` is added after an answer of no use; ``focus`` stands for ``{focus}`` of ``user``
+    when there is one."""
+
     system: str
     user: str
     again: str
@@ -72,10 +71,14 @@ class SummaryPrompts:
         missing = [".".join(name) for name in names if name not in texts]
         if missing:
             raise ConfigurationError(f"Summary prompts are missing: {', '.join(missing)}.")
-        self._templates = {name: _template(text, ".".join(name)) for name, text in texts.items()}
+        self._templates = {
+            (kind, language): follow_up_prompt(
+                text, f"summary_{kind}.{language}", ("text", "words", "focus")
+            )
+            for (kind, language), text in texts.items()
+        }
         self.instructions = "\n".join(texts[name] for name in names)
-        joined = "\x1f".join(texts[name] for name in names)
-        self.version = hashlib.sha256(joined.encode()).hexdigest()[:_VERSION_DIGITS]
+        self.version = version_of(texts[name] for name in names)
 
     def messages(self, kind: PromptKind, excerpts: Sequence[Excerpt], wish: Wish) -> list[Message]:
         template = self._templates[kind, wish.language]
@@ -84,22 +87,17 @@ class SummaryPrompts:
             "text": "\n\n".join(_block(_TAGS[kind], excerpt) for excerpt in excerpts),
             "words": str(wish.words),
             "sentences": _sentences(wish.words),
-            "focus": " " + _filled(template.focus, {"focus": focus}) if focus else "",
+            "focus": " " + fill(template.focus, {"focus": focus}) if focus else "",
         }
-        user = _filled(template.user, values)
+        user = fill(template.user, values)
         if wish.again:
-            user += "\n\n" + _filled(template.again, values)
+            user += "\n\n" + fill(template.again, values)
         return [Message("system", template.system), Message("user", user)]
 
 
 def _sentences(words: int) -> str:
     most = max(2, round(words / _WORDS_PER_SENTENCE))
     return f"{most - 1}–{most}"
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    # One pass, so that a placeholder inside a document stays text.
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1], ""), text)
 
 
 def _block(tag: str, excerpt: Excerpt) -> str:
@@ -118,16 +116,12 @@ def _label(text: str) -> str:
     return line if len(line) <= _LONGEST_LABEL else "…" + line[1 - _LONGEST_LABEL :]
 
 
-def _template(text: str, name: str) -> _Template:
-    sections = [section.strip() for section in _DIVIDER.split(text)]
-    if len(sections) != len(_Template.__slots__):
-        raise ConfigurationError(
-            f"The summary prompt {name} has {len(sections)} sections, not four divided by '---'."
-        )
-    template = _Template(*sections)
-    missing = sorted({"text", "words", "focus"} - set(_PLACEHOLDER.findall(template.user)))
-    if "focus" not in _PLACEHOLDER.findall(template.focus):
-        missing.append("focus in the last section")
-    if missing:
-        raise ConfigurationError(f"The summary prompt {name} lacks {', '.join(missing)}.")
-    return template
+def follow_up_prompt(text: str, name: str, placeholders: Iterable[str]) -> FollowUpPrompt:
+    """
+    Raises:
+        ConfigurationError: it lacks a section or a placeholder.
+    """
+    prompt = FollowUpPrompt(*sections(text, name, 4))
+    require(prompt.user, placeholders, name)
+    require(prompt.focus, ("focus",), f"{name}, last section,")
+    return prompt

@@ -8,7 +8,8 @@ against the chunks it cites before anything is made of it: an invention ends her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from backend.core.errors import (
@@ -27,7 +28,7 @@ from backend.services.chat_model import ChatModel, compare_counts
 from backend.services.compress_check import Noted, StatementChecker
 from backend.services.compress_groups import Group, Grouper, halves
 from backend.services.prompt_fitting import FittedPrompt
-from backend.services.summarize.together import Lanes, together
+from backend.services.summarize.together import Lanes, together, told
 from backend.telemetry.events import expect_prompt_tokens
 
 _MOST_LEVELS = 4
@@ -65,21 +66,17 @@ class Compressor:
             Overloaded: too many requests wait for the model.
             UnusableCompletion: what is compressed does not get short enough.
         """
-        # The calls live in a task of their own: a task group around a yield would cancel whoever
-        # reads the events when a call fails.
-        events: asyncio.Queue[Compressing | None] = asyncio.Queue()
-        task = _Task(
-            self._chat, self._checker, Lanes(self._chat.parallel), question, language, events
-        )
-        work = asyncio.create_task(task.compressed(found), name="compress")
-        work.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
+
+        def compressed(
+            emit: Callable[[Compressing | Compressed], None],
+        ) -> Coroutine[None, None, Compressing | Compressed]:
+            lanes = Lanes(self._chat.parallel)
+            task = _Task(self._chat, self._checker, lanes, question, language, emit)
+            return task.compressed(found)
+
+        async with aclosing(told(compressed)) as events:
+            async for event in events:
                 yield event
-            yield work.result()
-        finally:
-            work.cancel()
-            await asyncio.wait([work])
 
 
 @dataclass(slots=True)
@@ -89,7 +86,7 @@ class _Task:
     lanes: Lanes
     question: str
     language: AnswerLanguage
-    events: asyncio.Queue[Compressing | None]
+    emit: Callable[[Compressing], None]
     done: int = 0
     total: int = 0
 
@@ -197,11 +194,11 @@ class _Task:
 
     def _more(self, groups: int) -> None:
         self.total += groups
-        self.events.put_nowait(Compressing(self.done, self.total))
+        self.emit(Compressing(self.done, self.total))
 
     def _one_done(self) -> None:
         self.done += 1
-        self.events.put_nowait(Compressing(self.done, self.total))
+        self.emit(Compressing(self.done, self.total))
 
     def _unusable(self, message: str, reason: str) -> UnusableCompletion:
         return UnusableCompletion(message, dependency=self.chat.provider, reason=reason)

@@ -8,17 +8,16 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from backend.core.errors import ConfigurationError, ReasoningSpentAll
+from backend.core.errors import ReasoningSpentAll
 from backend.core.language import AnswerLanguage, question_language
 from backend.core.ports import Generator, TokenCounter
+from backend.core.prompt_texts import fill, require, sections
 from backend.core.prompts import Prompt, neutralise_tags
 from backend.core.types import Message, Sampling
 
 MOST_TURNS = 6  # messages; what was said before them rarely matters to a question
 MOST_QUESTION_TOKENS = 256
 _MOST_HISTORY_TOKENS = 2048
-_DIVIDER = re.compile(r"^---[ \t]*$", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"\{(history|question)\}")
 _SPEAKERS = {
     "ru": {"user": "Пользователь", "assistant": "Ответ"},
     "en": {"user": "User", "assistant": "Answer"},
@@ -117,8 +116,7 @@ class Rewriter:
         names = _SPEAKERS[language]
         said = [f"{names[turn.role]}: {neutralise_tags(turn.content.strip())}" for turn in history]
         values = {"history": "\n".join(said), "question": neutralise_tags(question.strip())}
-        user = _PLACEHOLDER.sub(lambda match: values[match[1]], prompt.user)
-        return [Message("system", prompt.system), Message("user", user)]
+        return [Message("system", prompt.system), Message("user", fill(prompt.user, values))]
 
 
 def _only_question(text: str) -> str:
@@ -133,11 +131,7 @@ def _only_question(text: str) -> str:
 
 
 def _prompt(text: str, language: AnswerLanguage) -> Prompt:
-    parts = _DIVIDER.split(text, maxsplit=1)
-    if len(parts) != 2:
-        raise ConfigurationError(f"The {language} rewriting prompt has no line with only '---'.")
-    missing = sorted({"history", "question"} - set(_PLACEHOLDER.findall(parts[1])))
-    if missing:
-        names = ", ".join(f"{{{name}}}" for name in missing)
-        raise ConfigurationError(f"The {language} rewriting prompt lacks {names}.")
-    return Prompt(system=parts[0].strip(), user=parts[1].strip())
+    name = f"rewrite.{language}"
+    system, user = sections(text, name, 2)
+    require(user, ("history", "question"), name)
+    return Prompt(system=system, user=user)

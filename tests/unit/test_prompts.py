@@ -91,12 +91,12 @@ def test_control_tokens_in_the_question_are_neutralised():
 
 
 def test_a_prompt_without_its_divider_is_refused():
-    with pytest.raises(ConfigurationError, match="en answer prompt has no line"):
+    with pytest.raises(ConfigurationError, match="answer.en has 1 sections, not 2"):
         PromptSet.from_texts(answer_ru=TEMPLATE, answer_en="{sources} {question}")
 
 
 def test_a_prompt_without_a_placeholder_is_refused_by_name():
-    with pytest.raises(ConfigurationError, match=r"ru answer prompt lacks \{question\}"):
+    with pytest.raises(ConfigurationError, match=r"answer\.ru lacks \{question\}"):
         PromptSet.from_texts(answer_ru="Rules.\n---\n{sources}", answer_en=TEMPLATE)
 
 

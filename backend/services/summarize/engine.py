@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 from backend.core.summaries import Summary, SummaryEvent, SummaryStarted
 from backend.core.summary_prompts import SummaryPrompts
@@ -16,7 +17,7 @@ from backend.services.summarize.ports import Judges, Structuring
 from backend.services.summarize.progress import Progress
 from backend.services.summarize.prompting import Prompting
 from backend.services.summarize.run import SummaryRun
-from backend.services.summarize.together import Lanes
+from backend.services.summarize.together import Lanes, told
 from backend.services.summarize.work import SummaryTask
 from backend.services.timing import Timings
 from backend.telemetry.events import LanguageDetected, record
@@ -67,18 +68,10 @@ class Summarizer:
             InvalidRequest: the document has no text.
             DependencyError: the server could not be asked for its window.
         """
-        # The calls live in a task of their own: a task group around a yield would cancel whoever
-        # reads the events when a call fails.
-        events: asyncio.Queue[SummaryEvent | None] = asyncio.Queue()
-        work = asyncio.create_task(self._work(task, events.put_nowait), name="summarize")
-        work.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
+        events: AsyncGenerator[SummaryEvent, None] = told(lambda emit: self._work(task, emit))
+        async with aclosing(events):
+            async for event in events:
                 yield event
-            yield work.result()
-        finally:
-            work.cancel()
-            await asyncio.wait([work])
 
     async def _work(self, task: SummaryTask, emit: Emit) -> Summary:
         timings = Timings()

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from backend.core.errors import ConfigurationError
 from backend.core.features import Terms
 from backend.core.language import AnswerLanguage
+from backend.core.prompt_texts import fill, version_of
 from backend.core.prompts import neutralise_tags
 from backend.core.structure_json import parse_structure, structure_schema
 from backend.core.structures import check_structure, merge_structures
 from backend.core.summaries import Structure
-from backend.core.summary_prompts import LANGUAGES, Excerpt
+from backend.core.summary_prompts import LANGUAGES, Excerpt, FollowUpPrompt, follow_up_prompt
 from backend.core.summary_source import SourceText
 from backend.core.types import Message
 
-_DIVIDER = re.compile(r"^---[ \t]*$", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"\{(source|text|focus)\}")
-_SECTIONS = 4
-_VERSION_DIGITS = 16
 _LABEL_CHARS = 160
-
-
-@dataclass(frozen=True, slots=True)
-class _Template:
-    system: str
-    user: str
-    again: str
-    focus: str
 
 
 class ThreadStructuring:
@@ -50,8 +36,7 @@ class ThreadStructuring:
         self._terms = terms
         self._dependency = dependency
         self._schema = structure_schema("en")
-        said = "\x1f".join([*(texts[language] for language in LANGUAGES), self._schema])
-        self._version = hashlib.sha256(said.encode()).hexdigest()[:_VERSION_DIGITS]
+        self._version = version_of([*(texts[language] for language in LANGUAGES), self._schema])
 
     @property
     def version(self) -> str:
@@ -71,9 +56,9 @@ class ThreadStructuring:
         values = {
             "source": _label(excerpt),
             "text": neutralise_tags(excerpt.text),
-            "focus": _filled(template.focus, {"focus": wish}) if wish else "",
+            "focus": fill(template.focus, {"focus": wish}) if wish else "",
         }
-        user = _filled(template.user, values)
+        user = fill(template.user, values)
         if again:
             user += "\n\n" + template.again
         return [Message("system", template.system), Message("user", user.strip())]
@@ -94,29 +79,11 @@ class ThreadStructuring:
         return check_structure(structure, SourceText(document_text, self._terms))
 
 
-def _template(texts: Mapping[AnswerLanguage, str], language: AnswerLanguage) -> _Template:
+def _template(texts: Mapping[AnswerLanguage, str], language: AnswerLanguage) -> FollowUpPrompt:
+    name = f"summary_structured.{language}"
     if language not in texts:
-        raise ConfigurationError(f"The prompt summary_structured.{language} is missing.")
-    sections = [section.strip() for section in _DIVIDER.split(texts[language])]
-    if len(sections) != _SECTIONS:
-        raise ConfigurationError(
-            f"The prompt summary_structured.{language} has {len(sections)} sections, not "
-            f"{_SECTIONS} divided by '---'."
-        )
-    template = _Template(*sections)
-    missing = sorted({"source", "text", "focus"} - set(_PLACEHOLDER.findall(template.user)))
-    if "focus" not in _PLACEHOLDER.findall(template.focus):
-        missing.append("focus in the last section")
-    if missing:
-        raise ConfigurationError(
-            f"The prompt summary_structured.{language} lacks {', '.join(missing)}."
-        )
-    return template
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    # One pass, so that a placeholder inside a document stays text.
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1], ""), text)
+        raise ConfigurationError(f"The prompt {name} is missing.")
+    return follow_up_prompt(texts[language], name, ("source", "text", "focus"))
 
 
 def _label(excerpt: Excerpt) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -19,6 +19,27 @@ async def together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
     except BaseExceptionGroup as failures:
         raise _first(failures) from failures.exceptions[0].__cause__
     return [task.result() for task in tasks]
+
+
+async def told(
+    work: Callable[[Callable[[T], None]], Coroutine[Any, Any, T]],
+) -> AsyncGenerator[T, None]:
+    """What ``work`` tells on the way, then its result. Closing the iterator stops the work and
+    returns when it has stopped.
+
+    The work is a task of its own: a task group around a yield would cancel whoever reads the
+    events when a call fails.
+    """
+    events: asyncio.Queue[T | None] = asyncio.Queue()
+    task = asyncio.create_task(work(events.put_nowait), name="told")
+    task.add_done_callback(lambda _: events.put_nowait(None))
+    try:
+        while (event := await events.get()) is not None:
+            yield event
+        yield task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 class Lanes:
