@@ -91,7 +91,7 @@ def test_control_tokens_in_the_question_are_neutralised():
 
 
 def test_a_prompt_without_its_divider_is_refused():
-    with pytest.raises(ConfigurationError, match="answer.en has 1 sections, not 2"):
+    with pytest.raises(ConfigurationError, match=r"answer\.en has 1 sections, not 2"):
         PromptSet.from_texts(answer_ru=TEMPLATE, answer_en="{sources} {question}")
 
 
