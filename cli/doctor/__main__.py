@@ -145,7 +145,9 @@ def _root(env_file: Path, compose_files: Sequence[str]) -> Path:
 
 
 def _preflight(options: argparse.Namespace) -> Report:
-    root = _PROJECT if _PROJECT.is_dir() else Path.cwd()
+    # A folder that only its owner may enter cannot be read by the container's user. The image has
+    # the compose files too; only misspelt names cannot be found then.
+    root = _PROJECT if os.access(_PROJECT, os.R_OK | os.X_OK) else Path(__file__).parents[2]
     name, text = env_file_in_use(root, os.environ)
     loaded: Loaded = load(
         Source(

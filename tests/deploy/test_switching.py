@@ -32,6 +32,7 @@ TO_VLLM = (
     "docker-compose -f docker-compose.vllm.yml exec backend \\\n"
     "  python -m cli.index_cli --dir /app/docs --space demo",
     "docker-compose -f docker-compose.vllm.yml up -d --force-recreate vllm",
+    WAIT,
     "docker-compose -f docker-compose.vllm.yml restart vllm",
 )
 BACK_TO_OLLAMA = (

@@ -162,7 +162,10 @@ def test_the_server_is_free_when_the_last_of_ten_callers_has_left(quick_folder: 
     assert len(left) == server.sequences
     assert again["cached"] is False
     times = Counter(asked.sha256 for asked in server.answered)
-    assert set(times.values()) == {1}  # what was finished before they left was not made again
+    # What was finished before they left was not made again; the two answers that came as they left
+    # may not have been kept.
+    assert {times[asked.sha256] for asked in server.answered[:2]} == {1}
+    assert times.total() - len(times) <= 2
 
 
 async def ten_callers(url: str, doc_id: str, server: SummaryServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ from backend.services.summarize.ports import Judges
 from backend.services.summarize.room import LEAST_ANSWER, Room
 from backend.services.summarize.together import Lanes
 from backend.telemetry.events import expect_prompt_tokens
+
+log = logging.getLogger(__name__)
 
 _TRIES = 3
 _WARMER = 0.15  # temperature that each further try adds
@@ -187,6 +190,11 @@ class Caller:
                     raise
                 await self._means.sleep(error.retry_after_s)
             except DependencyError as error:
+                log.warning(
+                    "a text of the model cannot be used: %s",
+                    error,
+                    extra={"stage": ask.stage, "index": ask.index, "attempt": attempt.number + 1},
+                )
                 attempt = _next(ask, attempt, available, error)
 
     async def _once(

@@ -77,7 +77,7 @@ class Merger:
             return group[0]
         try:
             finished = await self._caller.answer(
-                self._ask(group, merging.level, index, answer, sizes)
+                self._ask(group, (merging.level, index), answer, sizes, final=merging.total == 1)
             )
         except DependencyError as error:
             raise self._failed(group, error) from error
@@ -85,8 +85,16 @@ class Merger:
         return merged(group, finished.text, max(1, finished.usage.completion_tokens))
 
     def _ask(
-        self, group: Sequence[Partial], level: int, index: int, answer: int, sizes: Sizes
+        self,
+        group: Sequence[Partial],
+        place: tuple[int, int],
+        answer: int,
+        sizes: Sizes,
+        *,
+        final: bool,
     ) -> Ask:
+        """``place``: level and index. Asked for is a text that is not longer than its inputs;
+        only where another level follows must it be, or the levels would not come to an end."""
         prompting = self._prompting
         excerpts = [partial.excerpt(prompting.document) for partial in group]
 
@@ -94,9 +102,9 @@ class Merger:
             return prompting.summary("merge", excerpts, words, again=again)
 
         source = "\n\n".join(partial.text for partial in group)
-        longest = max(_SHORTEST_MERGE, len(source))
-        answer = _room_for(sum(partial.tokens for partial in group), answer)
-        words = prompting.words(answer, sizes.per_word)
+        room = _room_for(sum(partial.tokens for partial in group), answer)
+        words = prompting.words(room, sizes.per_word)
+        longest = None if final else max(_SHORTEST_MERGE, len(source))
 
         async def check(text: str, finish_reason: FinishReason) -> None:
             await asyncio.to_thread(
@@ -107,7 +115,8 @@ class Merger:
                 finish_reason=finish_reason,
             )
 
-        return Ask("merge", level, index, build, words, answer, check, longest=longest)
+        room = answer if final else room
+        return Ask("merge", *place, build, words, room, check, longest=longest)
 
     def _answer(self, groups: int, sizes: Sizes) -> int:
         return self._caller.room.final if groups == 1 else sizes.shares.level_answer

@@ -157,12 +157,14 @@ def _twins(configuration: Configuration) -> Iterator[Finding]:
             continue
         hidden = name.endswith("_TOKEN")
         values = "" if hidden else f": {first} and {second}"
+        line = configuration.line(name)
+        where = f"in line {line}" if line else "set outside the file"
         yield configuration.finding(
             "error",
             "contradiction",
             other,
             f"{name} and {other} are two names of one thing and have different values{values}.",
-            f"Only one of them can take effect ({name} is in line {configuration.line(name)}).",
+            f"Only one of them can take effect ({name} is {where}).",
             configuration.written(other),
             "remove",
         )
