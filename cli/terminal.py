@@ -15,8 +15,9 @@ from rich.console import Console
 
 INTERRUPTED = 130  # what a shell reports after Ctrl+C
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# What a model writes is printed as it is: ":smile:" is no picture.
+console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
 
 T = TypeVar("T")
 

@@ -174,3 +174,9 @@ def test_text_of_documents_cannot_steer_the_terminal(capsys: Captured) -> None:
 
 def test_plain_text_keeps_lines_and_tabs() -> None:
     assert plain("a\r\n\tb\udcff") == "a\n\tb?"
+
+
+def test_what_looks_like_a_picture_is_printed_as_it_is(capsys: Captured) -> None:
+    ask(changed(answer="Ключ :key: и [bold]жирный[/bold] [1]."))
+
+    assert "Ключ :key: и [bold]жирный[/bold] [1]." in capsys.readouterr().out
