@@ -28,7 +28,7 @@ from tests.fakes.summaries import Checks, NoStructuring, summary_prompts
 from tests.fakes.summary_tasks import task
 from tests.fakes.vllm_server import MODEL, RunningVllm, running_vllm
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.loopback]
 
 ROOT = Path(__file__).parents[2]
 SEQUENCES = 8
@@ -101,23 +101,21 @@ async def test_every_mark_is_sent_once_and_nothing_is_refused(
 async def test_leaving_frees_the_server(vllm: RunningVllm, client: httpx.AsyncClient) -> None:
     _, engine = summarizing(vllm, client, None)
     work = asyncio.create_task(_drained(engine))
-    await _requests_become(vllm, client, SEQUENCES)
+    async with asyncio.timeout(20):
+        while not await _requests(vllm, client):
+            await asyncio.sleep(0.02)
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
 
-    await _requests_become(vllm, client, 0)
+    async with asyncio.timeout(20):
+        while await _requests(vllm, client):
+            await asyncio.sleep(0.02)
 
 
 async def _drained(engine: Summarizer) -> None:
     async with aclosing(engine.run(task(DOCUMENT.text))) as events:
         async for _ in events:
             pass
-
-
-async def _requests_become(vllm: RunningVllm, client: httpx.AsyncClient, wanted: int) -> None:
-    async with asyncio.timeout(20):
-        while await _requests(vllm, client) != wanted:
-            await asyncio.sleep(0.02)
 
 
 async def _requests(vllm: RunningVllm, client: httpx.AsyncClient) -> int:
